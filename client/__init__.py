@@ -1,0 +1,69 @@
+"""The trainer's side: elements of a genserver as a ``tf.data.Dataset``, or as numpy arrays.
+
+Importing this package imports no TensorFlow; `from_server` does, when it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Unpack
+
+from genserver.protocol.errors import (
+    EndpointError,
+    GeneratorError,
+    GenserverError,
+    Interrupted,
+    PeerLost,
+    Rejected,
+    ServerStopped,
+    Stalled,
+    Unreachable,
+    WorkerDied,
+)
+
+from .client import Client
+from .options import OptionError
+from .plan import PlanError
+from .typed import ClientOptions
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+__all__ = [
+    "from_server", "Client", "ClientOptions", "GenserverError", "EndpointError", "GeneratorError",
+    "Interrupted", "OptionError", "PeerLost", "PlanError", "Rejected", "ServerStopped", "Stalled",
+    "Unreachable", "WorkerDied",
+]  # fmt: skip
+
+
+def from_server(
+    endpoints: str | Sequence[str],
+    *,
+    device: str | None = None,
+    prefetch: int | None = None,
+    cycle_length: int | None = None,
+    **options: Unpack[ClientOptions],
+) -> tf.data.Dataset:
+    """The elements of one or several servers as a ``tf.data.Dataset`` of single elements.
+
+    Structure, shapes, dtypes and cardinality come from the server. Each iterator is one pass; its
+    number, counted from 0 for this dataset, is the generator's ``worker.epoch``. An iterator that
+    is deleted frees the workers at once.
+
+    * ``endpoints``: ``tcp://HOST:PORT`` or ``ipc://PATH``, or a list of them.
+    * ``device``: for example "/GPU:0"; the prefetched elements are put there. Must then stay the
+      last step of the pipeline, as ``tf.data.experimental.prefetch_to_device`` demands.
+    * ``prefetch``: elements that wait in front of the training step (default 2).
+    * ``cycle_length``: lanes that pull at once; default min(workers, max(1, cores // 2)). Each
+      holds one of tf.data's threads while it waits.
+    * all others are those of `PullOptions`.
+
+    Any thread. Waits for the servers, 30 s by default; raises `EndpointError`, `OptionError`,
+    `Unreachable`, `Rejected`, `PlanError` or `ServerStopped`. Errors while iterating reach the
+    training loop as ``tf.errors.UnknownError`` with the genserver error's text.
+    """
+    from .tensorflow import make_dataset
+
+    return make_dataset(
+        endpoints, device=device, prefetch=prefetch, cycle_length=cycle_length, options=options
+    )

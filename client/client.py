@@ -1,0 +1,115 @@
+"""The numpy client: elements without TensorFlow, and the base for other frameworks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, Unpack
+
+import numpy as np
+from genserver.protocol.chunk import Column
+from genserver.protocol.normalize import TextArray
+from genserver.protocol.spec import ArraySpec, ElementSpec
+
+from .lane import Lane, Run
+from .options import PullOptions
+from .plan import INFINITE, UNKNOWN, Plan
+from .source import Source
+from .typed import ClientOptions
+
+__all__ = ["Client"]
+
+#: Seconds of one wait: between two of them Ctrl-C is heard.
+TURN_SECONDS = 0.5
+
+
+class Client:
+    """Iterates over the elements of one or several servers, as numpy arrays.
+
+    ``for element in client`` is one pass; its number is the generator's ``worker.epoch``. Arrays
+    are read-only views of received memory: copy what you want to write to. Scalars come as numpy
+    scalars, texts as str or bytes (arrays of them with dtype object).
+
+    Any thread may iterate, each iterator on one thread at a time. Use as a context manager, or
+    call `close`.
+    """
+
+    def __init__(self, endpoints: str | Sequence[str], **options: Unpack[ClientOptions]) -> None:
+        """Connect and wait for the servers to be ready.
+
+        ``endpoints`` is one endpoint (``tcp://HOST:PORT`` or ``ipc://PATH``) or several. Options
+        are those of `PullOptions`. Raises `EndpointError`, `OptionError`, `Unreachable`,
+        `Rejected`, `PlanError` or `ServerStopped`.
+        """
+        self._source = Source(endpoints, PullOptions(**options))
+        self._plan: Plan = self._source.plan()
+        self._lanes: list[Lane] = []
+
+    @property
+    def spec(self) -> ElementSpec:
+        """The element spec."""
+        return self._plan.spec
+
+    @property
+    def cardinality(self) -> int | None:
+        """Elements of one pass, or None when it is endless or unknown; see `endless`."""
+        return None if self._plan.cardinality in (INFINITE, UNKNOWN) else self._plan.cardinality
+
+    @property
+    def endless(self) -> bool:
+        """Whether the generator is declared never to end."""
+        return self._plan.cardinality == INFINITE
+
+    @property
+    def seed(self) -> int:
+        """The seed of all random states."""
+        return self._plan.seed
+
+    def __iter__(self) -> Iterator[Any]:
+        """A new pass. Leaving the iterator frees its streams at once."""
+        lane = Lane(self._source, epoch=self._source.next_epoch(), expect=self._plan.spec)
+        self._lanes = [*(open_ for open_ in self._lanes if not open_.closed), lane]
+        try:
+            while not lane.ended:
+                run = lane.take(TURN_SECONDS)
+                if run is not None:
+                    yield from self._elements(run)
+        finally:
+            lane.close()
+
+    def close(self) -> None:
+        """Free all streams; idempotent."""
+        for lane in self._lanes:
+            lane.close()
+        self._lanes = []
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _elements(self, run: Run) -> Iterator[Any]:
+        leaves = [leaf for _, leaf in self.spec.leaves()]
+        for row in range(run.n):
+            values = [_value(c, row, leaf) for c, leaf in zip(run.columns, leaves, strict=True)]
+            yield self.spec.unflatten(values)
+
+
+def _value(column: Column, row: int, leaf: ArraySpec) -> Any:
+    if not isinstance(column, TextArray):
+        return column[row]
+    size = len(column.items) // column.shape[0]
+    items: Sequence[Any] = column.items[row * size : (row + 1) * size]
+    if leaf.dtype == "str":
+        items = [item.decode() for item in items]
+    if len(column.shape) == 1:
+        return items[0]
+    array = np.empty(size, object)
+    array[:] = items
+    return array.reshape(column.shape[1:])

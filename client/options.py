@@ -1,0 +1,52 @@
+"""How a trainer pulls: the options that `from_server` and `Client` share. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from genserver.protocol.errors import GenserverError
+
+__all__ = ["OptionError", "PullOptions"]
+
+TRANSPORTS = ("auto", "ipc", "tcp")
+
+
+class OptionError(GenserverError, ValueError):
+    """An option has a value that it cannot have, or two do not go together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullOptions:
+    """Checked at construction; `OptionError` names the option.
+
+    * ``seed``: of all random states, with worker and epoch; None takes the server's.
+    * ``epoch``: pins the epoch; None counts the passes of one dataset or client from 0.
+    * ``deterministic``: elements come in turn, worker by worker, the same in every run.
+    * ``transport``: "auto" by distance, or "ipc" or "tcp" for tests.
+    * ``memory_budget``: bytes that may wait in the trainer; None is max(1 GiB, workers x 4 x
+      element), at most a quarter of the memory.
+    * ``insecure_network``: connect beyond this host although there are no keys.
+    * ``connect_timeout`` and ``first_element_timeout``: seconds. ``wait`` waits on for a server.
+    """
+
+    seed: int | None = None
+    epoch: int | None = None
+    deterministic: bool = False
+    transport: str = "auto"
+    memory_budget: int | None = None
+    insecure_network: bool = False
+    connect_timeout: float = 30.0
+    first_element_timeout: float = 300.0
+    wait: bool = False
+
+    def __post_init__(self) -> None:
+        if self.seed is not None and not 0 <= self.seed < 2**64:
+            raise OptionError(f"seed must be 0 to 2**64 - 1, not {self.seed}")
+        if self.epoch is not None and not 0 <= self.epoch < 2**63:
+            raise OptionError(f"epoch must be 0 or more, not {self.epoch}")
+        if self.transport not in TRANSPORTS:
+            raise OptionError(f"transport must be one of {TRANSPORTS}, not {self.transport!r}")
+        if self.memory_budget is not None and self.memory_budget < 1:
+            raise OptionError(f"memory_budget is in bytes, not {self.memory_budget}")
+        if self.connect_timeout <= 0 or self.first_element_timeout <= 0:
+            raise OptionError("timeouts are in seconds and above 0")

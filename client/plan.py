@@ -1,0 +1,128 @@
+"""What a pass will look like: which workers with which global index, how much may wait. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from genserver.protocol.errors import GenserverError
+from genserver.protocol.messages import Status
+from genserver.protocol.spec import ElementSpec
+from genserver.protocol.stream import Window
+
+from .options import PullOptions
+
+__all__ = ["INFINITE", "Member", "Plan", "PlanError", "UNKNOWN", "make_plan"]
+
+INFINITE = -1
+UNKNOWN = -2
+
+MIB = 2**20
+GIB = 2**30
+#: An element above this size (bytes) is made one at a time (design 5).
+SOLITARY = 64 * MIB
+#: What one stream may have waiting unless four elements are more: enough to hide any latency, and
+#: little enough that an epoch that is left early wasted little.
+STREAM_BYTES = 32 * MIB
+#: The same in elements, for tiny ones.
+STREAM_ELEMENTS = 1024
+
+
+class PlanError(GenserverError):
+    """The servers cannot feed one dataset together; the text says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One worker of one server, and its global index."""
+
+    server: int
+    worker: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that a pass needs to know. ``cardinality`` is a count, `INFINITE` or `UNKNOWN`."""
+
+    spec: ElementSpec
+    cardinality: int
+    seed: int
+    members: tuple[Member, ...]
+    window: Window
+    #: How the memory was divided, for the log.
+    memory: str
+
+    @property
+    def count(self) -> int:
+        """Workers over all servers."""
+        return len(self.members)
+
+
+def make_plan(
+    endpoints: Sequence[str], statuses: Sequence[Status], options: PullOptions, *, memory: int
+) -> Plan:
+    """Put the servers together; ``memory`` is the machine's or the cgroup's, in bytes.
+
+    `PlanError` when they serve different things, or would serve elements twice unasked.
+    """
+    first = statuses[0]
+    for endpoint, status in zip(endpoints, statuses, strict=True):
+        if status.spec != first.spec:
+            raise PlanError(
+                f"{endpoint} serves {status.spec}, {endpoints[0]} serves {first.spec}: one dataset "
+                "needs one element spec"
+            )
+    members = _members(statuses)
+    _check_division(endpoints, statuses, len(members))
+    assert first.spec is not None  # the callers wait for it
+    seed = first.seed if options.seed is None else options.seed
+    window, text = _window(first.spec, len(members), options, memory)
+    return Plan(first.spec, _cardinality(statuses), seed, members, window, text)
+
+
+def _members(statuses: Sequence[Status]) -> tuple[Member, ...]:
+    members: list[Member] = []
+    for server, status in enumerate(statuses):
+        members += [Member(server, w.index, len(members) + w.index) for w in status.workers]
+    return tuple(members)
+
+
+def _check_division(endpoints: Sequence[str], statuses: Sequence[Status], count: int) -> None:
+    for endpoint, status in zip(endpoints, statuses, strict=True):
+        if status.sharding == "single" and count > 1:
+            raise PlanError(
+                f"{status.generator} at {endpoint} cannot be divided over {count} workers: give it "
+                "a parameter named 'worker', or start its server with --sharding off if whole "
+                "copies are right, or use that server alone"
+            )
+        if (status.sharding == "off") != (statuses[0].sharding == "off"):
+            raise PlanError("some of the servers divide the work and some do not (--sharding)")
+
+
+def _cardinality(statuses: Sequence[Status]) -> int:
+    """A length is one pass's: of all workers together, or of each where the work is not divided."""
+    lengths = [status.cardinality for status in statuses]
+    if UNKNOWN in lengths:
+        return UNKNOWN
+    if INFINITE in lengths:
+        return INFINITE
+    if statuses[0].sharding == "off":
+        return sum(n * len(s.workers) for n, s in zip(lengths, statuses, strict=True))
+    return lengths[0] if len(set(lengths)) == 1 else UNKNOWN
+
+
+def _window(spec: ElementSpec, count: int, options: PullOptions, memory: int) -> tuple[Window, str]:
+    element = spec.nbytes or 0
+    budget, formula = options.memory_budget, "memory_budget"
+    if budget is None:
+        budget = min(max(GIB, count * 4 * element), memory // 4)
+        formula = "max(1 GiB, workers x 4 x element), at most a quarter of the memory"
+    share = min(budget // count, max(STREAM_BYTES, 4 * element))
+    nbytes = 1 if element > SOLITARY else max(1, share)
+    held = max(element, nbytes) * count
+    text = (
+        f"up to {held / MIB:.0f} MiB of elements wait in the trainer "
+        f"({count} workers; budget {budget / MIB:.0f} MiB = {formula})"
+    )
+    return Window(STREAM_ELEMENTS, nbytes), text

@@ -1,0 +1,171 @@
+"""The one file that imports TensorFlow: a server's elements as a ``tf.data.Dataset``.
+
+The dataset is an `interleave` over lanes, each a ``from_generator`` that pulls chunks; they are
+cut into elements behind it, in C++. What TensorFlow keeps for ever (it never lets go of a
+generator function) is a `Source`, which is plain data; streams belong to the lanes of an iterator
+and go with it. A lane that has nothing returns a chunk of no elements after `POLL_SECONDS`, so that
+TensorFlow can cancel it: deleting an iterator never waits longer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from genserver.protocol.chunk import LARGE_ELEMENT, Column
+from genserver.protocol.dtypes import TEXT, numpy_dtype
+from genserver.protocol.normalize import TextArray
+from genserver.protocol.spec import ArraySpec, ElementSpec
+
+from .lane import Lane, Run
+from .options import OptionError, PullOptions
+from .plan import INFINITE, SOLITARY, UNKNOWN, Plan
+from .source import Source, say
+from .typed import ClientOptions
+
+__all__ = ["make_dataset"]
+
+#: The longest that TensorFlow's thread waits inside a lane, in seconds: half of what deleting an
+#: iterator may take (design 8).
+POLL_SECONDS = 0.1
+#: Elements that wait on the training device, or in front of the step.
+PREFETCH = 2
+
+
+def make_dataset(
+    endpoints: str | Sequence[str],
+    *,
+    device: str | None,
+    prefetch: int | None,
+    cycle_length: int | None,
+    options: ClientOptions,
+) -> tf.data.Dataset:
+    """See `genserver.client.from_server`, which is this function typed without TensorFlow."""
+    source = Source(endpoints, PullOptions(**options))
+    if prefetch is not None and prefetch < 0:
+        raise OptionError(f"prefetch must be 0 or more, not {prefetch}")
+    plan = source.plan()
+    lanes = _lane_count(plan, cycle_length, deterministic=source.options.deterministic)
+    say(f"{', '.join(source.names)}: seed {plan.seed}, {lanes} lane(s); {plan.memory}")
+    dataset = _cut(_pull(source, plan.spec, lanes), plan.spec)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(_cardinality(plan)))
+    tf_options = tf.data.Options()
+    # A server is not a file: there is nothing that MirroredStrategy could shard.
+    tf_options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return _prefetched(dataset.with_options(tf_options), plan.spec, device, prefetch)
+
+
+def _lane_count(plan: Plan, cycle_length: int | None, *, deterministic: bool) -> int:
+    """min(workers, cores // 2): a waiting lane holds one of tf.data's threads (design 3)."""
+    if cycle_length is not None and not 1 <= cycle_length <= plan.count:
+        raise OptionError(f"cycle_length must be 1 to {plan.count}, the number of workers")
+    if deterministic:
+        if cycle_length not in (None, 1):
+            raise OptionError("deterministic=True takes the workers in turn, in one lane")
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return cycle_length or min(plan.count, max(1, (cores or 1) // 2))
+
+
+def _pull(source: Source, spec: ElementSpec, lanes: int) -> tf.data.Dataset:
+    """Chunks of every lane."""
+
+    def passes() -> Iterator[tuple[int, int]]:
+        epoch = source.next_epoch()
+        for lane in range(lanes):
+            yield epoch, lane
+
+    def pull(epoch: np.int64, lane: np.int64) -> _Chunks:
+        return _Chunks(
+            Lane(source, epoch=int(epoch), expect=spec, lane=int(lane), lanes=lanes), spec
+        )
+
+    scalar = tf.TensorSpec((), tf.int64)
+    signature = spec.map(lambda leaf: tf.TensorSpec((None, *leaf.shape), _tf_dtype(leaf)))
+
+    def one_lane(epoch: tf.Tensor, lane: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.from_generator(pull, args=(epoch, lane), output_signature=signature)
+
+    numbered = tf.data.Dataset.from_generator(passes, output_signature=(scalar, scalar))
+    return numbered.interleave(
+        one_lane,
+        cycle_length=lanes,
+        num_parallel_calls=lanes,
+        deterministic=source.options.deterministic,
+    )
+
+
+class _Chunks:
+    """What ``from_generator`` iterates: a lane's runs as stacked arrays.
+
+    An object and not a generator, because a generator that raised would end cleanly at the next
+    call, and TensorFlow would take that for the end of the data.
+    """
+
+    def __init__(self, lane: Lane, spec: ElementSpec) -> None:
+        self._lane = lane
+        self._spec = spec
+        self._nothing = spec.unflatten([_empty(leaf) for _, leaf in spec.leaves()])
+
+    def __iter__(self) -> _Chunks:
+        return self
+
+    def __next__(self) -> Any:
+        run: Run | None = self._lane.take(POLL_SECONDS)
+        if run is not None:
+            return self._spec.unflatten([_array(column) for column in run.columns])
+        if self._lane.ended:
+            self._lane.close()
+            raise StopIteration
+        return self._nothing
+
+    def __del__(self) -> None:
+        self._lane.close()
+
+
+def _cut(chunks: tf.data.Dataset, spec: ElementSpec) -> tf.data.Dataset:
+    """Chunks into elements: small ones are copied (1.7 us each), large ones alias the chunk."""
+    nbytes = spec.nbytes
+    if nbytes is not None and nbytes < LARGE_ELEMENT:
+        return chunks.unbatch()
+    if isinstance(spec.root, ArraySpec) or spec.root.kind != "tuple":
+        return chunks.flat_map(tf.data.Dataset.from_tensor_slices)
+    return chunks.flat_map(lambda *parts: tf.data.Dataset.from_tensor_slices(parts))
+
+
+def _prefetched(
+    dataset: tf.data.Dataset, spec: ElementSpec, device: str | None, prefetch: int | None
+) -> tf.data.Dataset:
+    nbytes = spec.nbytes or 0
+    size = prefetch
+    if size is None:
+        size = 1 if nbytes > SOLITARY else PREFETCH
+    if device is not None:
+        return dataset.apply(tf.data.experimental.prefetch_to_device(device, max(1, size)))
+    # Small elements wait as chunks inside the interleave; a second queue would only cost a thread.
+    small = spec.nbytes is not None and nbytes < LARGE_ELEMENT
+    return dataset if size == 0 or (prefetch is None and small) else dataset.prefetch(size)
+
+
+def _cardinality(plan: Plan) -> int:
+    special = {INFINITE: tf.data.INFINITE_CARDINALITY, UNKNOWN: tf.data.UNKNOWN_CARDINALITY}
+    return int(special.get(plan.cardinality, plan.cardinality))
+
+
+def _tf_dtype(leaf: ArraySpec) -> tf.DType:
+    return tf.string if leaf.dtype in TEXT else tf.as_dtype(numpy_dtype(leaf.dtype))
+
+
+def _empty(leaf: ArraySpec) -> np.ndarray[Any, Any]:
+    return np.empty((0, *(dim or 0 for dim in leaf.shape)), numpy_dtype(leaf.dtype))
+
+
+def _array(column: Column) -> np.ndarray[Any, Any]:
+    if not isinstance(column, TextArray):
+        return column
+    array = np.empty(len(column.items), object)
+    array[:] = column.items
+    return array.reshape(column.shape)

@@ -1,0 +1,1 @@
+"""The wire protocol: messages, spec, codec and state machines. Pure, but for `transport`."""

@@ -1,0 +1,302 @@
+"""Messages to frames and back. The only code that reads foreign bytes.
+
+A message is a msgpack header and, for ITEM, one raw frame per large array. Nothing here unpickles,
+imports or evaluates: msgpack-numpy's decoder, which would unpickle arrays of kind ``O``, is called
+only with what the guard in front of it has rebuilt from checked values. Pure: bytes in, values out.
+
+Decoding goes in two steps, so that a transport can receive each frame straight into aligned
+memory: `decode_header` says what is coming, `frame_sizes` how large it is, `decode_item` builds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import msgpack
+import msgpack_numpy
+import numpy as np
+
+from .chunk import Chunk, Column
+from .dtypes import DTYPES, TEXT, numpy_dtype
+from .errors import LocalProtocolError, RemoteProtocolError
+from .fields import MAX_HEADER, read, write
+from .link import Numbered, kind_of
+from .messages import (
+    Beat,
+    Close,
+    End,
+    EndAck,
+    Error,
+    Fail,
+    GoAway,
+    Grant,
+    Hello,
+    Item,
+    Kind,
+    Message,
+    Open,
+    Status,
+    Welcome,
+)
+from .normalize import TextArray
+from .spec import MAX_DIM, ArraySpec, ElementSpec
+
+__all__ = [
+    "Frame", "ItemHeader", "MAX_FRAME", "MAX_FRAMES", "decode_header", "decode_item", "encode",
+    "frame_sizes",
+]  # fmt: skip
+
+#: An array up to this many bytes may ride in the header (design 4) ...
+INLINE_EACH = 4 * 1024
+#: ... as long as all of a message's together stay below this.
+INLINE_TOTAL = 16 * 1024
+#: Largest frame, in bytes: one array of one chunk.
+MAX_FRAME = 4 * 2**30
+#: Most frames of one message (an array of texts takes two).
+MAX_FRAMES = 2 * 4096 + 1
+MAX_CHUNK = 1 << 20
+
+#: What travels as one frame.
+Frame = bytes | memoryview
+
+_CLASSES: dict[Kind, type[Any]] = {
+    Kind.HELLO: Hello, Kind.WELCOME: Welcome, Kind.ERROR: Error, Kind.STATUS: Status,
+    Kind.OPEN: Open, Kind.GRANT: Grant, Kind.END: End, Kind.END_ACK: EndAck, Kind.FAIL: Fail,
+    Kind.BEAT: Beat, Kind.CLOSE: Close, Kind.GOAWAY: GoAway,
+}  # fmt: skip
+
+# How an array is described in ITEM's "a": [FRAME, shape], [TEXT_FRAMES, shape, bytes],
+# [TEXT_INLINE, shape, [texts]], or msgpack-numpy's map.
+_FRAME, _TEXT_FRAMES, _TEXT_INLINE = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class ItemHeader:
+    """An ITEM whose frames have not been read: ``arrays`` is checked against the spec later."""
+
+    stream: int
+    first: int
+    n: int
+    arrays: tuple[object, ...]
+
+
+def encode(numbered: Numbered) -> list[Frame]:
+    """The frames of a message. Payload frames are views of the chunk's memory, not copies."""
+    message = numbered.message
+    kind = kind_of(message)
+    header: dict[str, object] = {"k": int(kind), "l": numbered.number, **write(kind, message)}
+    frames: list[Frame] = []
+    if isinstance(message, Item):
+        header["n"] = message.chunk.n
+        header["a"] = _describe(message.chunk.columns, frames)
+    packed: bytes = msgpack.packb(header, use_bin_type=True)
+    if len(packed) > MAX_HEADER:
+        raise LocalProtocolError(f"{kind.name} needs a header of {len(packed)} bytes")
+    return [packed, *frames]
+
+
+def decode_header(header: bytes) -> tuple[int, Message | ItemHeader]:
+    """(number, message) of a first frame; `RemoteProtocolError` for anything else than ours."""
+    fields = _unpack(header)
+    code, number = fields.get("k"), fields.get("l")
+    if type(code) is not int or type(number) is not int or number < 0:
+        raise RemoteProtocolError("header: no kind or no message number")
+    try:
+        kind = Kind(code)
+    except ValueError:
+        raise RemoteProtocolError("header: unknown kind of message") from None
+    values = read(kind, fields)
+    if kind is Kind.ITEM:
+        return number, _item_header(values, fields)
+    return number, _CLASSES[kind](**values)
+
+
+def frame_sizes(item: ItemHeader, spec: ElementSpec) -> list[int]:
+    """Bytes of each payload frame that must follow, in Python integers (rule D5)."""
+    sizes: list[int] = []
+    for (_, leaf), array in _pairs(item, spec):
+        sizes += _array_sizes(item.n, leaf, array)
+    if len(sizes) > MAX_FRAMES or any(size > MAX_FRAME for size in sizes):
+        raise RemoteProtocolError("item: too many or too large frames")
+    return sizes
+
+
+def decode_item(item: ItemHeader, frames: Sequence[Frame], spec: ElementSpec) -> Item:
+    """The message, its columns as read-only views of ``frames``. Lengths are checked again."""
+    sizes = frame_sizes(item, spec)
+    have = [memoryview(frame).nbytes for frame in frames]
+    if have != sizes:
+        raise RemoteProtocolError(f"item: {len(have)} frames of other sizes than announced")
+    remaining = list(frames)
+    columns = [_column(item.n, leaf, array, remaining) for (_, leaf), array in _pairs(item, spec)]
+    nbytes = sum(column.nbytes for column in columns)
+    return Item(item.stream, item.first, Chunk(item.n, nbytes, tuple(columns)))
+
+
+def _unpack(header: bytes) -> dict[Any, Any]:
+    if len(header) > MAX_HEADER:
+        raise RemoteProtocolError(f"header: {len(header)} bytes, at most {MAX_HEADER} are allowed")
+    size = len(header)
+    try:
+        fields = msgpack.unpackb(
+            header, raw=False, strict_map_key=True, use_list=False, max_str_len=size,
+            max_bin_len=size, max_array_len=size, max_map_len=size, max_ext_len=0,
+        )  # fmt: skip
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        # ValueError covers msgpack's own errors, UTF-8 and trailing bytes alike.
+        raise RemoteProtocolError(f"header: not ours ({type(error).__name__})") from None
+    if not isinstance(fields, dict):
+        raise RemoteProtocolError("header: not a map")
+    return fields
+
+
+def _item_header(values: dict[str, Any], fields: dict[Any, Any]) -> ItemHeader:
+    n, arrays = fields.get("n"), fields.get("a")
+    if type(n) is not int or not 1 <= n <= MAX_CHUNK or not isinstance(arrays, tuple):
+        raise RemoteProtocolError("item: malformed")
+    return ItemHeader(values["stream"], values["first"], n, arrays)
+
+
+def _describe(columns: Sequence[Column], frames: list[Frame]) -> list[object]:
+    """Describe each column, and append the frames of those that do not ride along."""
+    room = INLINE_TOTAL
+    described: list[object] = []
+    for column in columns:
+        # An inline array costs its bytes and msgpack-numpy's keys (about 64 bytes).
+        weight = column.nbytes + 64
+        inline = column.nbytes <= INLINE_EACH and weight <= room
+        room -= weight if inline else 0
+        if isinstance(column, TextArray):
+            described.append(_describe_text(column, inline, frames))
+        elif inline:
+            described.append(msgpack_numpy.encode(_travelling(column)))
+        else:
+            described.append([_FRAME, list(column.shape)])
+            frames.append(_travelling(column).reshape(-1).view(np.uint8).data)
+    return described
+
+
+def _describe_text(column: TextArray, inline: bool, frames: list[Frame]) -> list[object]:
+    if inline:
+        return [_TEXT_INLINE, list(column.shape), list(column.items)]
+    offsets = np.zeros(len(column.items) + 1, "<u8")
+    np.cumsum([len(item) for item in column.items], out=offsets[1:])
+    frames += [offsets.view(np.uint8).data, b"".join(column.items)]
+    return [_TEXT_FRAMES, list(column.shape), int(offsets[-1])]
+
+
+def _travelling(column: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Little-endian C order, with types that numpy does not know as unsigned integers."""
+    array = np.ascontiguousarray(column)
+    row = DTYPES[array.dtype.name]
+    if row.module:
+        array = array.view(row.wire)
+    return array.astype(row.wire, copy=False)
+
+
+def _pairs(item: ItemHeader, spec: ElementSpec) -> list[tuple[tuple[str, ArraySpec], object]]:
+    leaves = spec.leaves()
+    if len(leaves) != len(item.arrays):
+        raise RemoteProtocolError(
+            f"item: {len(item.arrays)} arrays, the element spec has {len(leaves)}"
+        )
+    return list(zip(leaves, item.arrays, strict=True))
+
+
+def _shape(n: int, leaf: ArraySpec, shape: object) -> tuple[int, ...]:
+    """A checked shape that starts with ``n`` and goes on as the spec admits."""
+    if not isinstance(shape, tuple) or not shape:
+        raise RemoteProtocolError("item: no shape")
+    if any(type(dim) is not int or not 0 <= dim <= MAX_DIM for dim in shape):
+        raise RemoteProtocolError("item: malformed shape")
+    if shape[0] != n or not leaf.admits(shape[1:]):
+        raise RemoteProtocolError(f"item: shape {list(shape)} does not fit {n} elements of {leaf}")
+    return shape
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1
+    for dim in shape:
+        count *= dim
+    return count
+
+
+def _array_sizes(n: int, leaf: ArraySpec, array: object) -> list[int]:
+    if isinstance(array, dict):
+        return []
+    if not isinstance(array, tuple) or len(array) < 2:
+        raise RemoteProtocolError("item: malformed array")
+    count = _count(_shape(n, leaf, array[1]))
+    text = leaf.dtype in TEXT
+    if array[0] == _FRAME and len(array) == 2 and not text:
+        return [count * DTYPES[leaf.dtype].itemsize]
+    if array[0] == _TEXT_FRAMES and len(array) == 3 and text and type(array[2]) is int:
+        return [(count + 1) * 8, array[2]]
+    if array[0] == _TEXT_INLINE and len(array) == 3 and text:
+        return []
+    raise RemoteProtocolError(f"item: an array that is not {leaf}")
+
+
+def _column(n: int, leaf: ArraySpec, array: Any, frames: list[Frame]) -> Column:
+    if isinstance(array, dict):
+        return _from_inline(n, leaf, array)
+    shape = _shape(n, leaf, array[1])
+    if array[0] == _FRAME:
+        flat = np.frombuffer(frames.pop(0), DTYPES[leaf.dtype].wire)
+        return _checked(flat.reshape(shape), leaf)
+    if array[0] == _TEXT_FRAMES:
+        return _utf8(_from_offsets(shape, frames.pop(0), frames.pop(0)), leaf)
+    items = array[2]
+    if not isinstance(items, tuple) or len(items) != _count(shape):
+        raise RemoteProtocolError("item: as many texts as the shape says must come")
+    if any(type(item) is not bytes for item in items):
+        raise RemoteProtocolError("item: texts travel as bytes")
+    return _utf8(TextArray(shape, items), leaf)
+
+
+def _from_inline(n: int, leaf: ArraySpec, array: dict[Any, Any]) -> Column:
+    """The guard: msgpack-numpy sees only a map that was rebuilt from checked values."""
+    if set(array) != {b"nd", b"type", b"kind", b"shape", b"data"} or leaf.dtype in TEXT:
+        raise RemoteProtocolError("item: malformed inline array")
+    wire = DTYPES[leaf.dtype].wire
+    shape = _shape(n, leaf, array[b"shape"])
+    data = array[b"data"]
+    if array[b"nd"] is not True or array[b"kind"] != b"" or array[b"type"] != wire:
+        raise RemoteProtocolError(f"item: an inline array that is not {leaf}")
+    if type(data) is not bytes or len(data) != _count(shape) * DTYPES[leaf.dtype].itemsize:
+        raise RemoteProtocolError("item: an inline array of another size than its shape says")
+    safe = {b"nd": True, b"type": wire, b"kind": b"", b"shape": shape, b"data": data}
+    return _checked(msgpack_numpy.decode(safe), leaf)
+
+
+def _checked(array: np.ndarray[Any, Any], leaf: ArraySpec) -> np.ndarray[Any, Any]:
+    """The array as users see it, read-only; a bool's bytes must be 0 or 1 (rule D7)."""
+    if leaf.dtype == "bool" and array.size and array.view(np.uint8).max() > 1:
+        raise RemoteProtocolError("item: a bool that is neither 0 nor 1")
+    target = numpy_dtype(leaf.dtype)
+    view = array if array.dtype == target else array.view(target)
+    view.flags.writeable = False
+    return view
+
+
+def _from_offsets(shape: tuple[int, ...], offsets: Frame, data: Frame) -> TextArray:
+    marks = np.frombuffer(offsets, "<u8").tolist()
+    raw = bytes(data)
+    rising = all(a <= b for a, b in pairwise(marks))
+    if marks[0] != 0 or marks[-1] != len(raw) or not rising:
+        raise RemoteProtocolError("item: offsets that do not divide the texts")
+    items = tuple(raw[a:b] for a, b in pairwise(marks))
+    return TextArray(shape, items)
+
+
+def _utf8(texts: TextArray, leaf: ArraySpec) -> TextArray:
+    if leaf.dtype == "str":
+        try:
+            for item in texts.items:
+                item.decode()
+        except UnicodeDecodeError:
+            raise RemoteProtocolError("item: a str that is not UTF-8") from None
+    return texts

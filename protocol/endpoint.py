@@ -1,0 +1,58 @@
+"""Endpoints as text: ``tcp://HOST:PORT`` and ``ipc://PATH``. Pure: resolves no name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import EndpointError
+
+__all__ = ["DEFAULT_ENDPOINT", "Endpoint", "parse_endpoint"]
+
+DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
+#: sun_path holds 108 bytes with its final zero.
+MAX_IPC_PATH = 107
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a server listens. ``port`` is 0 for ipc, ``path`` "" for tcp."""
+
+    scheme: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.scheme == "ipc":
+            return f"ipc://{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"tcp://{host}:{self.port}"
+
+    def with_port(self, port: int) -> Endpoint:
+        """The same host at another port."""
+        return Endpoint("tcp", self.host, port)
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Read an endpoint; `EndpointError` says what is wrong with it. Port 0 means any free one."""
+    scheme, mark, rest = text.partition("://")
+    if not mark or scheme not in ("tcp", "ipc"):
+        raise EndpointError(text, "an endpoint reads tcp://HOST:PORT or ipc://PATH")
+    if scheme == "ipc":
+        return _parse_ipc(text, rest)
+    host, mark, port = rest.rpartition(":")
+    if not mark or not host or not port.isdigit() or int(port) > 65535:
+        raise EndpointError(text, "a tcp endpoint reads tcp://HOST:PORT, with a port up to 65535")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise EndpointError(text, "an IPv6 address goes into brackets: tcp://[::1]:5555")
+    return Endpoint("tcp", host, int(port))
+
+
+def _parse_ipc(text: str, path: str) -> Endpoint:
+    if not path or path.startswith("@"):
+        raise EndpointError(text, "an ipc endpoint names a file: ipc:///run/user/1000/scans.sock")
+    if len(path.encode()) > MAX_IPC_PATH:
+        raise EndpointError(text, f"the path is longer than {MAX_IPC_PATH} bytes")
+    return Endpoint("ipc", path=path)

@@ -1,0 +1,219 @@
+"""Every error that genserver raises, in one tree.
+
+    GenserverError
+    ├── ProtocolError
+    │   ├── LocalProtocolError     our own code broke the protocol: a bug in genserver
+    │   └── RemoteProtocolError    the peer broke it: another version, another program, damage
+    ├── SpecError                  a declared element spec cannot be read
+    ├── ElementError               an element cannot travel
+    │   └── ElementMismatch        an element does not fit the element spec
+    ├── EndpointError              an endpoint is malformed, unusable or refused
+    ├── Unreachable                nobody answered in time
+    ├── Rejected                   the server answered, and refused
+    ├── GeneratorError             the user's generator raised
+    ├── WorkerDied                 a worker process ended while it was needed
+    ├── ServerStopped              the server said goodbye while it was needed
+    ├── PeerLost                   a peer fell silent and stayed so
+    ├── Stalled                    no first element came in time
+    └── Interrupted                Ctrl-C while waiting for an element
+
+Errors carry fields; the sentence is made in ``__str__`` so that nobody parses it.
+Pure: imports nothing of genserver.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ElementError",
+    "ElementMismatch",
+    "EndpointError",
+    "GeneratorError",
+    "GenserverError",
+    "Interrupted",
+    "LocalProtocolError",
+    "PeerLost",
+    "ProtocolError",
+    "Rejected",
+    "RemoteProtocolError",
+    "ServerStopped",
+    "SpecError",
+    "Stalled",
+    "Unreachable",
+    "WorkerDied",
+]
+
+
+class GenserverError(Exception):
+    """Root of all errors that genserver raises on purpose."""
+
+
+class ProtocolError(GenserverError):
+    """A message that the protocol does not allow. Abstract: one of the two below is raised."""
+
+    def __init__(self, reason: str, *, state: str = "", event: str = "") -> None:
+        if type(self) is ProtocolError:
+            raise TypeError("raise LocalProtocolError or RemoteProtocolError")
+        super().__init__(reason)
+        self.reason = reason
+        self.state = state
+        self.event = event
+
+    def __str__(self) -> str:
+        where = f" (state {self.state}, event {self.event})" if self.state else ""
+        return f"{self.reason}{where}"
+
+
+class LocalProtocolError(ProtocolError):
+    """Our side tried what the protocol forbids: a bug in genserver."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer sent what the protocol forbids."""
+
+
+class SpecError(GenserverError):
+    """A declared element spec cannot be read, or names what cannot travel."""
+
+
+class ElementError(GenserverError):
+    """An element cannot travel: ``path`` says where in it, ``reason`` says why and what to do."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class ElementMismatch(ElementError):
+    """An element does not fit the element spec; ``relaxed`` is a spec that would fit, or ""."""
+
+    def __init__(self, path: str, reason: str, *, relaxed: str = "") -> None:
+        super().__init__(path, reason)
+        self.relaxed = relaxed
+
+    def __str__(self) -> str:
+        hint = f"; a spec that fits both: --spec '{self.relaxed}'" if self.relaxed else ""
+        return f"{self.path}: {self.reason}{hint}"
+
+
+class EndpointError(GenserverError):
+    """An endpoint is malformed, cannot be bound, or is refused for safety."""
+
+    def __init__(self, endpoint: str, reason: str) -> None:
+        super().__init__(endpoint, reason)
+        self.endpoint = endpoint
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.endpoint}: {self.reason}"
+
+
+class Unreachable(GenserverError):
+    """Nobody answered at ``endpoint`` within ``seconds``."""
+
+    def __init__(self, endpoint: str, seconds: float, reason: str) -> None:
+        super().__init__(endpoint, seconds, reason)
+        self.endpoint = endpoint
+        self.seconds = seconds
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"no genserver answered at {self.endpoint} within {self.seconds:.0f} s: {self.reason}. "
+            f"Start one with: genserver serve MODULE:GENERATOR --bind {self.endpoint}"
+        )
+
+
+class Rejected(GenserverError):
+    """The server refused: ``code`` is one of the protocol's error codes."""
+
+    def __init__(self, endpoint: str, code: str, text: str) -> None:
+        super().__init__(endpoint, code, text)
+        self.endpoint = endpoint
+        self.code = code
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} refused ({self.code}): {self.text}"
+
+
+class GeneratorError(GenserverError):
+    """The user's generator raised in a worker; ``traceback`` is the text of its traceback."""
+
+    def __init__(
+        self, *, worker: int, epoch: int, element: int, kind: str, text: str, traceback: str
+    ) -> None:
+        super().__init__(worker, epoch, element, kind, text)
+        self.worker = worker
+        self.epoch = epoch
+        self.element = element
+        self.kind = kind
+        self.text = text
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        head = (
+            f"the generator raised {self.kind}: {self.text} "
+            f"[worker {self.worker}, epoch {self.epoch}, element {self.element}]"
+        )
+        return f"{head}\n{self.traceback}" if self.traceback else head
+
+
+class WorkerDied(GenserverError):
+    """A worker process ended while it was needed; ``cause`` names the signal or the code."""
+
+    def __init__(self, *, endpoint: str, worker: int, cause: str) -> None:
+        super().__init__(endpoint, worker, cause)
+        self.endpoint = endpoint
+        self.worker = worker
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"worker {self.worker} of {self.endpoint} died: {self.cause}"
+
+
+class ServerStopped(GenserverError):
+    """The server said goodbye while elements were still wanted from it."""
+
+    def __init__(self, *, endpoint: str, reason: str) -> None:
+        super().__init__(endpoint, reason)
+        self.endpoint = endpoint
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the server at {self.endpoint} stopped: {self.reason}"
+
+
+class PeerLost(GenserverError):
+    """A peer has been silent for ``seconds`` and new connections did not help."""
+
+    def __init__(self, *, endpoint: str, peer: str, seconds: float) -> None:
+        super().__init__(endpoint, peer, seconds)
+        self.endpoint = endpoint
+        self.peer = peer
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"{self.peer} of {self.endpoint} has been silent for {self.seconds:.0f} s; given up"
+
+
+class Stalled(GenserverError):
+    """No first element came within ``seconds``; ``workers`` says how each worker fares."""
+
+    def __init__(self, *, seconds: float, workers: str) -> None:
+        super().__init__(seconds, workers)
+        self.seconds = seconds
+        self.workers = workers
+
+    def __str__(self) -> str:
+        return f"no first element within {self.seconds:.0f} s; {self.workers}"
+
+
+class Interrupted(GenserverError):
+    """Ctrl-C arrived while waiting for an element."""
+
+    def __str__(self) -> str:
+        return "interrupted while waiting for an element"

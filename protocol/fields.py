@@ -1,0 +1,156 @@
+"""The closed schema of message headers: for each kind its keys, and for each key its check.
+
+A check returns the value that the message holds, or raises `RemoteProtocolError`. Types are exact
+(a bool is not an int). Unknown keys of a header are ignored, so that minors can add some; inside
+nested values nothing is. Pure; never touches payload bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import RemoteProtocolError
+from .messages import Kind, WorkerStatus
+from .spec import ElementSpec
+
+__all__ = ["FIELDS", "MAX_HEADER", "MAX_WORKERS", "Field", "read", "write"]
+
+#: Longest header, in bytes, before anything is unpacked (rule D2).
+MAX_HEADER = 64 * 1024
+#: Longest text in a header; a traceback is cut to it by the sender.
+MAX_TEXT = 16 * 1024
+MAX_WORKERS = 512
+U64 = 2**64 - 1
+U63 = 2**63 - 1
+
+Check = Callable[[object], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A header key, the message's attribute, its check, and how it is written."""
+
+    key: str
+    name: str
+    check: Check
+    required: bool = True
+    write: Callable[[Any], Any] = lambda value: value
+
+
+def _wrong(what: str, value: object) -> RemoteProtocolError:
+    return RemoteProtocolError(f"header: expected {what}, got {type(value).__name__}")
+
+
+def _int(low: int, high: int) -> Check:
+    def check(value: object) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise _wrong(f"an int in [{low}, {high}]", value)
+        return value
+
+    return check
+
+
+def _text(longest: int = MAX_TEXT) -> Check:
+    def check(value: object) -> str:
+        if type(value) is not str or len(value) > longest:
+            raise _wrong(f"text of at most {longest} characters", value)
+        return value
+
+    return check
+
+
+def _optional(inner: Check) -> Check:
+    return lambda value: None if value is None else inner(value)
+
+
+def _tuple_of(inner: Check, longest: int) -> Check:
+    def check(value: object) -> tuple[Any, ...]:
+        if not isinstance(value, list | tuple) or len(value) > longest:
+            raise _wrong(f"a list of at most {longest}", value)
+        return tuple(inner(item) for item in value)
+
+    return check
+
+
+def _spec(value: object) -> ElementSpec | None:
+    return None if value is None else ElementSpec.from_wire(value)
+
+
+_WORKER_CHECKS: tuple[Check, ...] = (
+    _int(0, MAX_WORKERS), _text(32), _int(0, 2**31), _text(256), _int(0, 65535), _text(),
+)  # fmt: skip
+
+
+def _worker(value: object) -> WorkerStatus:
+    if not isinstance(value, list | tuple) or len(value) != len(_WORKER_CHECKS):
+        raise _wrong("a worker's status", value)
+    return WorkerStatus(*(c(v) for c, v in zip(_WORKER_CHECKS, value, strict=True)))
+
+
+def _write_worker(w: WorkerStatus) -> list[Any]:
+    return [w.index, w.state, w.pid, w.ipc, w.port, w.cause]
+
+
+_u64, _u63 = _int(0, U64), _int(0, U63)
+_stream = Field("s", "stream", _u63)
+_features = Field("f", "features", _tuple_of(_text(64), 64), required=False, write=list)
+_major = Field("v", "major", _int(0, 2**16))
+_minor = Field("w", "minor", _int(0, 2**16))
+
+#: ITEM's payload description is checked by the codec, against the stream's spec.
+FIELDS: dict[Kind, tuple[Field, ...]] = {
+    Kind.HELLO: (
+        Field("m", "magic", _text(16)), _major, _minor, _features,
+        Field("t", "session", _u64), Field("e", "fence", _u63),
+        Field("o", "streams", _tuple_of(_u63, 4096), write=list),
+    ),
+    Kind.WELCOME: (_major, _minor, _features, Field("i", "incarnation", _u64)),
+    Kind.ERROR: (
+        Field("c", "code", _text(64)), Field("x", "text", _text()),
+        Field("s", "stream", _optional(_u63), required=False),
+    ),
+    Kind.STATUS: (
+        Field("st", "state", _text(32)), Field("g", "generator", _text(512)),
+        Field("sh", "sharding", _text(16)), Field("sd", "seed", _u64),
+        Field("ca", "cardinality", _int(-2, U63)), Field("h", "host", _text(512)),
+        Field("sp", "spec", _spec, write=lambda spec: None if spec is None else spec.to_wire()),
+        Field("ws", "workers", _tuple_of(_worker, MAX_WORKERS),
+              write=lambda workers: [_write_worker(w) for w in workers]),
+        Field("x", "cause", _text(), required=False),
+    ),
+    Kind.OPEN: (
+        _stream, Field("i", "index", _int(0, 2**31)), Field("n", "count", _int(1, 2**31)),
+        Field("e", "epoch", _u63), Field("r", "seed", _u64), Field("b", "start", _u63),
+    ),
+    Kind.GRANT: (
+        _stream, Field("n", "elements", _u63), Field("b", "nbytes", _u63), Field("a", "ack", _u63),
+    ),
+    Kind.ITEM: (_stream, Field("q", "first", _u63)),
+    Kind.END: (_stream, Field("n", "count", _u63)),
+    Kind.END_ACK: (_stream,),
+    Kind.FAIL: (
+        _stream, Field("q", "element", _u63), Field("c", "kind", _text(512)),
+        Field("x", "text", _text()), Field("tb", "traceback", _text()),
+    ),
+    Kind.BEAT: (),
+    Kind.CLOSE: (_stream,),
+    Kind.GOAWAY: (Field("x", "reason", _text()),),
+}  # fmt: skip
+
+
+def read(kind: Kind, header: dict[str, object]) -> dict[str, Any]:
+    """The message's attributes from a header; `RemoteProtocolError` on any breach."""
+    values: dict[str, Any] = {}
+    for field in FIELDS[kind]:
+        if field.key in header:
+            values[field.name] = field.check(header[field.key])
+        elif field.required:
+            raise RemoteProtocolError(f"header: {kind.name} lacks {field.key!r}")
+    return values
+
+
+def write(kind: Kind, message: object) -> dict[str, object]:
+    """The header of a message."""
+    return {field.key: field.write(getattr(message, field.name)) for field in FIELDS[kind]}

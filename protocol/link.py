@@ -1,0 +1,130 @@
+"""One link: handshake, message numbers, beats and silence, for both ends.
+
+Every message carries a number per direction. ZeroMQ reconnects without a word and what was queued
+is gone; a gap in the numbers makes that a LOSS, which the streams then repair by resuming on a new
+link. Pure: time is an argument (seconds of a monotonic clock).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import RemoteProtocolError
+from .messages import (
+    Beat,
+    Close,
+    End,
+    EndAck,
+    Error,
+    Fail,
+    GoAway,
+    Grant,
+    Hello,
+    Item,
+    Kind,
+    Message,
+    Open,
+    Role,
+    Status,
+    Welcome,
+)
+from .tables import LinkEvent, LinkState, advance_link, check_sender
+
+__all__ = ["BEAT_EVERY", "DEAD_AFTER", "SUSPECT_AFTER", "Link", "Numbered", "kind_of"]
+
+# Limits of design section 8, in seconds.
+#: A beat goes out when nothing else did for so long (Paranoid Pirate's figure).
+BEAT_EVERY = 1.0
+#: Silence that is worth a line in the log.
+SUSPECT_AFTER = 5.0
+#: Silence after which the link is taken for lost and a new one is made.
+DEAD_AFTER = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A message and its number on the link."""
+
+    number: int
+    message: Message
+
+
+_KINDS: dict[type[Message], Kind] = {
+    Hello: Kind.HELLO,
+    Welcome: Kind.WELCOME,
+    Error: Kind.ERROR,
+    Status: Kind.STATUS,
+    Open: Kind.OPEN,
+    Grant: Kind.GRANT,
+    Item: Kind.ITEM,
+    End: Kind.END,
+    EndAck: Kind.END_ACK,
+    Fail: Kind.FAIL,
+    Beat: Kind.BEAT,
+    Close: Kind.CLOSE,
+    GoAway: Kind.GOAWAY,
+}
+_OF_THE_LINK = {event.value for event in LinkEvent}
+
+
+def kind_of(message: Message) -> Kind:
+    """The kind of a message, from its class."""
+    return _KINDS[type(message)]
+
+
+def _event_of(message: Message) -> LinkEvent:
+    if isinstance(message, Error) and message.stream is not None:
+        return LinkEvent.STREAM
+    name = kind_of(message).name
+    return LinkEvent(name) if name in _OF_THE_LINK else LinkEvent.STREAM
+
+
+class Link:
+    """One end of one link. The owner sends what `stamp` returns, in that order."""
+
+    def __init__(self, role: Role, now: float) -> None:
+        self.role = role
+        self.state = LinkState.NEW
+        self.last_heard = now
+        self._last_sent = now
+        self._next_out = 0
+        self._next_in = 0
+
+    def stamp(self, message: Message, now: float) -> Numbered:
+        """Number ``message`` for sending; `LocalProtocolError` when it may not be sent now."""
+        self.state, _ = advance_link(self.state, _event_of(message), sending=True)
+        numbered = Numbered(self._next_out, message)
+        self._next_out += 1
+        self._last_sent = now
+        return numbered
+
+    def receive(self, numbered: Numbered, now: float) -> bool:
+        """Take note of a message; False when it came late and is to be ignored.
+
+        After a gap in the numbers the state is LOST. `RemoteProtocolError` on a breach.
+        """
+        if self.state is LinkState.LOST:
+            return False
+        peer = Role.SERVER if self.role is Role.TRAINER else Role.TRAINER
+        check_sender(kind_of(numbered.message), peer)
+        if numbered.number < self._next_in:
+            raise RemoteProtocolError(f"message number {numbered.number} came twice")
+        if numbered.number > self._next_in:
+            self.lose()
+            return False
+        self._next_in += 1
+        self.last_heard = now
+        self.state, late = advance_link(self.state, _event_of(numbered.message), sending=False)
+        return not late
+
+    def lose(self) -> None:
+        """The link is beyond use: cut, silent, or a message is missing."""
+        self.state, _ = advance_link(self.state, LinkEvent.LOSS, sending=False)
+
+    def beat_due(self, now: float) -> bool:
+        """Whether a BEAT should be sent."""
+        return self.state is LinkState.READY and now - self._last_sent >= BEAT_EVERY
+
+    def silence(self, now: float) -> float:
+        """Seconds since the peer was last heard."""
+        return now - self.last_heard

@@ -1,0 +1,212 @@
+"""The messages, one frozen dataclass each. Field meanings are normative; see docs/protocol.md.
+
+Pure. Nothing here knows how a message becomes bytes (codec.py) or when it is allowed (tables.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum, StrEnum
+
+from .chunk import Chunk
+from .spec import ElementSpec
+
+__all__ = [
+    "Beat",
+    "Close",
+    "Fail",
+    "End",
+    "EndAck",
+    "Error",
+    "ErrorCode",
+    "GoAway",
+    "Grant",
+    "Hello",
+    "Item",
+    "Kind",
+    "Message",
+    "Open",
+    "Role",
+    "Status",
+    "StreamMessage",
+    "Welcome",
+    "WorkerStatus",
+]
+
+
+class Role(Enum):
+    """Who speaks: the trainer connects, the server (supervisor or worker) is bound."""
+
+    TRAINER = "trainer"
+    SERVER = "server"
+
+
+class Kind(IntEnum):
+    """The header's ``k``. 14 to 17 are kept for RELEASE, TAKE, WORK and DONE."""
+
+    HELLO = 1
+    WELCOME = 2
+    ERROR = 3
+    STATUS = 4
+    OPEN = 5
+    GRANT = 6
+    ITEM = 7
+    END = 8
+    END_ACK = 9
+    FAIL = 10
+    BEAT = 11
+    CLOSE = 12
+    GOAWAY = 13
+
+
+class ErrorCode(StrEnum):
+    """Why a server refuses."""
+
+    VERSION = "version"
+    PROTOCOL = "protocol"
+    TOO_MANY_STREAMS = "too_many_streams"
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Trainer's first message on every new link; ``fence`` grows with each link of a session."""
+
+    session: int
+    fence: int
+    #: Streams of this session that are still wanted; the server closes the others.
+    streams: tuple[int, ...] = ()
+    major: int = 1
+    minor: int = 0
+    features: tuple[str, ...] = ()
+    magic: str = "genserver"
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """Answer to HELLO. ``incarnation`` is 64 random bits that one life of the process keeps."""
+
+    incarnation: int
+    major: int = 1
+    minor: int = 0
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """A refusal: of the link, or of one stream when ``stream`` is given."""
+
+    code: str
+    text: str
+    stream: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """One worker as the supervisor sees it. ``port`` is 0 and ``ipc`` "" where there is none."""
+
+    index: int
+    state: str
+    pid: int
+    ipc: str
+    port: int
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the server serves and how it fares; sent after WELCOME and again on every change."""
+
+    state: str
+    generator: str
+    #: "off" or "static": whether the workers share one pass or each make their own.
+    sharding: str
+    #: The seed that the spec search ran with; a trainer that has no wish takes it.
+    seed: int
+    #: Elements of one pass: a count, -1 endless, -2 unknown.
+    cardinality: int
+    #: Boot id and private directory tell a trainer whether it can use a worker's ipc endpoint.
+    host: str
+    spec: ElementSpec | None
+    workers: tuple[WorkerStatus, ...] = ()
+    #: Why the server failed, when ``state`` is "failed".
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Start a stream, or resume it on a new link from ``start``."""
+
+    stream: int
+    index: int
+    count: int
+    epoch: int
+    seed: int
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Absolute limits: elements from 0, bytes since this link's OPEN; ``ack`` frees the rest."""
+
+    stream: int
+    elements: int
+    nbytes: int
+    ack: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A chunk: elements ``first`` to ``first + chunk.n`` of a stream."""
+
+    stream: int
+    first: int
+    chunk: Chunk = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The stream has ``count`` elements and no more. Resent until END_ACK."""
+
+    stream: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndAck:
+    """END arrived, and so did all the elements that it counts."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The generator of a stream raised at ``element``."""
+
+    stream: int
+    element: int
+    kind: str
+    text: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """I am here; sent when nothing else was for a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The trainer no longer wants the stream."""
+
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class GoAway:
+    """The sender leaves for good."""
+
+    reason: str
+
+
+StreamMessage = Open | Grant | Item | End | EndAck | Fail | Close
+Message = Hello | Welcome | Error | Status | Beat | GoAway | StreamMessage

@@ -1,0 +1,248 @@
+"""The trainer's end of the conversation with one worker, over as many links as it takes.
+
+Feed it messages and time, send what `outgoing` yields, act on the events. When an event `Lost`
+comes, throw the socket away, make a new one and call `connect` again: every stream that is still
+wanted is resumed where it left off. Pure: no socket, clock or thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .link import DEAD_AFTER, SUSPECT_AFTER, Link, Numbered
+from .messages import (
+    Beat,
+    Close,
+    End,
+    EndAck,
+    Error,
+    Fail,
+    GoAway,
+    Grant,
+    Hello,
+    Item,
+    Message,
+    Open,
+    Role,
+    Status,
+    Welcome,
+)
+from .stream import Delivery, PulledStream
+from .tables import LinkState
+from .version import FEATURES
+
+__all__ = [
+    "Delivered", "Ended", "Event", "Failed", "Left", "Lost", "Refused", "Reborn", "Suspect",
+    "Told", "TrainerEnd", "Welcomed",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Welcomed:
+    """The link is ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Elements of a stream, in order."""
+
+    stream: int
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A stream ended after ``count`` elements, all of which were delivered."""
+
+    stream: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A stream failed: the generator raised, or the worker refused it."""
+
+    stream: int
+    failure: Fail | Error
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The worker refused the link; never retried."""
+
+    error: Error
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The worker said goodbye."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The link is beyond use; make a new one."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """The worker has been silent for `SUSPECT_AFTER`; said once per silence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The supervisor said what it serves and how it fares."""
+
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class Reborn:
+    """Another life of the worker answered: what the old one made is gone."""
+
+    incarnation: int
+
+
+Event = Welcomed | Delivered | Ended | Failed | Refused | Left | Lost | Suspect | Told | Reborn
+
+
+class TrainerEnd:
+    """State of one trainer session with one worker."""
+
+    def __init__(self, session: int, now: float) -> None:
+        self.session = session
+        self.incarnation: int | None = None
+        self.link = Link(Role.TRAINER, now)
+        self._fence = 0
+        self._streams: dict[int, PulledStream] = {}
+        self._out: list[Numbered] = []
+        self._suspected = False
+
+    @property
+    def streams(self) -> Iterable[PulledStream]:
+        """The streams that are not over."""
+        return self._streams.values()
+
+    def connect(self, now: float) -> None:
+        """Start a new link; what was to be sent on the old one is dropped."""
+        self._fence += 1
+        self._out.clear()
+        self._suspected = False
+        self.link = Link(Role.TRAINER, now)
+        wanted = tuple(sorted(self._streams))
+        self._say(Hello(self.session, self._fence, wanted, features=tuple(FEATURES)), now)
+
+    def open(self, stream: PulledStream, now: float) -> None:
+        """Start a stream, now or as soon as the link is ready."""
+        self._streams[stream.id] = stream
+        if self.link.state is LinkState.READY:
+            self._say_all(stream.open(), now)
+
+    def took(self, stream: int, delivery: Delivery, now: float) -> None:
+        """The consumer took a delivery whole."""
+        pulled = self._streams.get(stream)
+        grant = pulled.took(delivery) if pulled is not None else None
+        if grant is not None:
+            self._say_all([grant], now)
+
+    def close(self, stream: int, now: float) -> None:
+        """The consumer wants no more of a stream."""
+        pulled = self._streams.pop(stream, None)
+        message = pulled.close() if pulled is not None else None
+        if message is not None:
+            self._say_all([message], now)
+
+    def leave(self, reason: str, now: float) -> None:
+        """Say goodbye; the worker forgets the session."""
+        self._streams.clear()
+        if self.link.state is LinkState.READY:
+            self._say(GoAway(reason), now)
+
+    def lose(self, reason: str) -> list[Event]:
+        """The owner found the link dead."""
+        self.link.lose()
+        self._out.clear()
+        return [Lost(reason)]
+
+    def receive(self, numbered: Numbered, now: float) -> list[Event]:
+        """Apply a message of the worker. `RemoteProtocolError` on a breach: lose the link."""
+        if not self.link.receive(numbered, now):
+            return [Lost("a message is missing")] if self.link.state is LinkState.LOST else []
+        self._suspected = False
+        message = numbered.message
+        if isinstance(message, Item | End | Fail) or (
+            isinstance(message, Error) and message.stream is not None
+        ):
+            return self._stream(message, now)
+        if isinstance(message, Welcome):
+            return self._welcome(message, now)
+        if isinstance(message, Error):
+            return [Refused(message)]
+        if isinstance(message, GoAway):
+            return [Left(message.reason)]
+        return [Told(message)] if isinstance(message, Status) else []
+
+    def tick(self, now: float) -> list[Event]:
+        """Let time pass; call at least twice a second."""
+        if self.link.state not in (LinkState.READY, LinkState.GREETING):
+            return []
+        silence = self.link.silence(now)
+        if silence >= DEAD_AFTER:
+            return self.lose(f"silent for {silence:.0f} s")
+        if self.link.beat_due(now):
+            self._say(Beat(), now)
+        if silence >= SUSPECT_AFTER and not self._suspected:
+            self._suspected = True
+            return [Suspect()]
+        return []
+
+    def outgoing(self) -> list[Numbered]:
+        """Messages to send now, in this order."""
+        out, self._out = self._out, []
+        return out
+
+    def _welcome(self, message: Welcome, now: float) -> list[Event]:
+        events: list[Event] = [Welcomed()]
+        if self.incarnation not in (None, message.incarnation):
+            events.append(Reborn(message.incarnation))
+        self.incarnation = message.incarnation
+        for stream in list(self._streams.values()):
+            self._say_all(stream.open(), now)
+        return events
+
+    def _stream(self, message: Item | End | Fail | Error, now: float) -> list[Event]:
+        stream = message.stream
+        assert stream is not None  # the caller looked
+        pulled = self._streams.get(stream)
+        if pulled is None:
+            # Closed here, and the worker has not heard it yet; an END must still be answered.
+            if isinstance(message, End):
+                self._say(EndAck(stream), now)
+            return []
+        result = pulled.receive(message)
+        if isinstance(result, Delivery):
+            return [Delivered(stream, result)]
+        if isinstance(result, EndAck):
+            del self._streams[stream]
+            self._say(result, now)
+            assert isinstance(message, End)  # only END is answered with END_ACK
+            return [Ended(stream, message.count)]
+        if isinstance(message, Fail | Error):
+            self.close(stream, now)
+            return [Failed(stream, message)]
+        return []
+
+    def _say_all(self, messages: Iterable[Open | Grant | Close], now: float) -> None:
+        # On a link that is not ready, the next OPEN says it all again.
+        if self.link.state is LinkState.READY:
+            for message in messages:
+                self._say(message, now)
+
+    def _say(self, message: Message, now: float) -> None:
+        if self.link.state in (LinkState.LOST, LinkState.GONE, LinkState.REFUSED):
+            return
+        self._out.append(self.link.stamp(message, now))

@@ -1,0 +1,105 @@
+"""Where elements wait for the trainer: filled by the I/O thread, emptied by whoever iterates.
+
+Owns one lock. What it holds is bounded by the credit that was granted. Every wait has a bound:
+TensorFlow can neither cancel nor delete a generator that blocks (design 3).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from ..errors import GenserverError, Interrupted
+from ..stream import Delivery
+
+__all__ = ["Inbox"]
+
+
+@dataclass(slots=True)
+class _Source:
+    ready: deque[Delivery] = field(default_factory=deque)
+    ended: bool = False
+
+
+class Inbox:
+    """Deliveries of ``sources`` streams. Any thread."""
+
+    def __init__(self, sources: int) -> None:
+        self._changed = threading.Condition()
+        self._sources = [_Source() for _ in range(sources)]
+        self._turn = 0
+        self._error: GenserverError | None = None
+        self._waiting = False
+
+    def put(self, source: int, delivery: Delivery) -> None:
+        """More elements arrived."""
+        with self._changed:
+            self._sources[source].ready.append(delivery)
+            self._changed.notify_all()
+
+    def end(self, source: int) -> None:
+        """A stream has no more elements."""
+        with self._changed:
+            self._sources[source].ended = True
+            self._changed.notify_all()
+
+    def fail(self, error: GenserverError) -> None:
+        """What arrived is still handed out; then every `take` raises ``error``, for ever."""
+        with self._changed:
+            self._error = self._error or error
+            self._changed.notify_all()
+
+    def interrupt(self) -> None:
+        """Ctrl-C: fail if somebody is waiting in vain."""
+        with self._changed:
+            if self._waiting:
+                self._error = self._error or Interrupted()
+                self._changed.notify_all()
+
+    @property
+    def ended(self) -> bool:
+        """Whether every stream has ended and everything was taken."""
+        with self._changed:
+            return all(s.ended and not s.ready for s in self._sources)
+
+    def over(self, source: int) -> bool:
+        """Whether this stream has ended and everything of it was taken."""
+        with self._changed:
+            return self._sources[source].ended and not self._sources[source].ready
+
+    def take(self, seconds: float, source: int | None = None) -> tuple[int, Delivery] | None:
+        """The next delivery of ``source``, or of whichever is ready, in turn.
+
+        None after ``seconds`` without any, or when there will be none. Raises what `fail` was
+        given once nothing that arrived before is left to take.
+        """
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while True:
+                found = self._find(source)
+                if found is not None:
+                    self._turn = found + 1
+                    return found, self._sources[found].ready.popleft()
+                if self._error is not None:
+                    raise self._error
+                left = deadline - time.monotonic()
+                if left <= 0 or self._exhausted(source):
+                    return None
+                self._waiting = True
+                self._changed.wait(left)
+                self._waiting = False
+
+    def _find(self, source: int | None) -> int | None:
+        if source is not None:
+            return source if self._sources[source].ready else None
+        for step in range(len(self._sources)):
+            index = (self._turn + step) % len(self._sources)
+            if self._sources[index].ready:
+                return index
+        return None
+
+    def _exhausted(self, source: int | None) -> bool:
+        chosen = self._sources if source is None else [self._sources[source]]
+        return all(s.ended for s in chosen)

@@ -1,0 +1,133 @@
+"""The I/O loop: one thread that waits for sockets, descriptors, timers and calls.
+
+Owns every socket of its process. Other threads reach it through `call`, which takes no lock and may
+be used from a finalizer. What it runs must not block. No unbounded wait: it wakes twice a second.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from .sockets import Dealer, Poller, Router
+
+__all__ = ["Loop"]
+
+#: The longest sleep, in seconds: bounds what a lost wake-up could cost.
+LONGEST_WAIT = 0.5
+#: Messages of one source that are handled before the others get their turn.
+BURST = 64
+
+
+class Loop:
+    """Runs callbacks on the thread that calls `run`."""
+
+    def __init__(self) -> None:
+        self._poller = Poller()
+        self._handlers: dict[Any, Callable[[], bool]] = {}
+        self._ticks: list[Callable[[float], None]] = []
+        self._calls: deque[Callable[[], None]] = deque()
+        self._reader, self.wake_fd = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self.wake_fd, False)
+        self._stopping = False
+        self._next_tick = 0.0
+        self.on_signal: Callable[[int], None] | None = None
+        self._poller.add(self._reader)
+        #: Seconds between ticks; ``hurry`` shortens the next wait.
+        self.tick_every = 0.25
+        self._hurry_at = float("inf")
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Run ``function`` on the loop's thread soon. Any thread, any time; takes no lock."""
+        self._calls.append(function)
+        self.wake()
+
+    def wake(self) -> None:
+        """End the current wait. Any thread; a full pipe means that a wake-up is under way."""
+        try:
+            os.write(self.wake_fd, b"\0")
+        except (BlockingIOError, OSError):
+            return
+
+    def later(self, function: Callable[[], None]) -> None:
+        """Like `call`, without waking the loop: at its next wake-up, half a second at most."""
+        self._calls.append(function)
+
+    def add(self, source: Router | Dealer | int, handler: Callable[[], bool]) -> None:
+        """Call ``handler`` when ``source`` is readable, again while it returns True."""
+        self._handlers[source if isinstance(source, int) else source.raw] = handler
+        self._poller.add(source)
+
+    def remove(self, source: Router | Dealer | int) -> None:
+        """Forget a source; its owner closes it."""
+        if self._handlers.pop(source if isinstance(source, int) else source.raw, None) is not None:
+            self._poller.remove(source)
+
+    def every_tick(self, function: Callable[[float], None]) -> None:
+        """Call ``function(now)`` at every tick."""
+        self._ticks.append(function)
+
+    def drop_tick(self, function: Callable[[float], None]) -> None:
+        self._ticks.remove(function)
+
+    def hurry(self, at: float) -> None:
+        """Tick at this monotonic time at the latest. Loop's thread only."""
+        self._hurry_at = min(self._hurry_at, at)
+
+    def stop(self) -> None:
+        """Return from `run` soon. Any thread."""
+        self._stopping = True
+        self.wake()
+
+    def run(self) -> None:
+        """Serve until `stop`; what was called before it still runs. May be called again."""
+        while not self._stopping:
+            self._once()
+        self._run_calls()
+        self._stopping = False
+
+    def close(self) -> None:
+        """Close the wake-up pipe, after `run` has returned."""
+        wake_fd, self.wake_fd = self.wake_fd, -1  # a late wake() must not hit a reused number
+        os.close(self._reader)
+        os.close(wake_fd)
+
+    def _once(self) -> None:
+        now = time.monotonic()
+        due = min(self._next_tick, self._hurry_at)
+        for ready in self._poller.wait(min(LONGEST_WAIT, max(0.0, due - now))):
+            if ready == self._reader:
+                self._drain()
+            elif ready in self._handlers:
+                self._serve(ready)
+        self._run_calls()
+        now = time.monotonic()
+        if now >= min(self._next_tick, self._hurry_at):
+            self._hurry_at = float("inf")
+            self._next_tick = now + self.tick_every
+            for tick in list(self._ticks):
+                tick(now)
+
+    def _serve(self, ready: Any) -> None:
+        for _ in range(BURST):
+            handler = self._handlers.get(ready)
+            if handler is None or not handler():
+                return
+
+    def _drain(self) -> None:
+        """Empty the pipe. Python writes the numbers of signals into it (set_wakeup_fd)."""
+        try:
+            data = os.read(self._reader, 4096)
+        except BlockingIOError:
+            return
+        if self.on_signal is not None:
+            for number in set(data) - {0}:
+                self.on_signal(number)
+
+    def _run_calls(self) -> None:
+        for _ in range(len(self._calls)):
+            self._calls.popleft()()

@@ -1,0 +1,145 @@
+"""The trainer process's one I/O thread: started when needed, ended when nothing needs it.
+
+Owns the thread, its loop and the wake-up descriptor through which Python tells it of signals; the
+loop's pipe stays for the life of the process, because Python may still write to it. A fork leaves
+the child without them: the child starts its own when it asks.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+from .loop import Loop
+from .sockets import close_context
+
+__all__ = ["acquire_loop", "on_interrupt", "release_loop"]
+
+#: Seconds that the interpreter waits at exit for the thread to end.
+EXIT_SECONDS = 2.0
+
+
+class _Process:
+    """What one process has once."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.loop = Loop()
+        self.loop.on_signal = self._on_signal
+        self.thread: threading.Thread | None = None
+        self.exiting = False
+        self.interrupted: list[Callable[[], None]] = []
+        self.hooked = False
+        self.chained_fd = -1
+
+    def acquire(self) -> Loop:
+        with self.lock:
+            self.users += 1
+            if self.thread is None:
+                self.thread = threading.Thread(target=self._serve, name="genserver-io", daemon=True)
+                self.thread.start()
+            self._hook_signals()
+        return self.loop
+
+    def release(self) -> None:
+        with self.lock:
+            self.users -= 1
+            self._unhook_signals()
+            # Whose wake-up descriptor we took over still wants its numbers passed on.
+            if self.users == 0 and self.chained_fd < 0:
+                self.loop.stop()
+
+    def exit(self) -> None:
+        self.exiting = True
+        self.loop.stop()
+        thread = self.thread
+        if thread is not None:
+            thread.join(EXIT_SECONDS)
+
+    def _serve(self) -> None:
+        while True:
+            self.loop.run()
+            with self.lock:
+                if self.users == 0 or self.exiting:
+                    close_context()
+                    self.thread = None
+                    return
+
+    def _on_signal(self, number: int) -> None:
+        if self.chained_fd >= 0:
+            with contextlib.suppress(OSError):
+                os.write(self.chained_fd, bytes([number]))
+        if number == signal.SIGINT:
+            for function in list(self.interrupted):
+                function()
+
+    def _hook_signals(self) -> None:
+        """Learn of signals: Python's handlers do not run while TensorFlow waits inside next().
+
+        Only the main thread may do this, and somebody may have done it before (asyncio in a
+        notebook): then the numbers are passed on.
+        """
+        if self.hooked or threading.current_thread() is not threading.main_thread():
+            return
+        self.chained_fd = signal.set_wakeup_fd(self.loop.wake_fd, warn_on_full_buffer=False)
+        self.hooked = True
+
+    def _unhook_signals(self) -> None:
+        main = threading.current_thread() is threading.main_thread()
+        if self.hooked and self.users == 0 and main:
+            signal.set_wakeup_fd(self.chained_fd)
+            self.hooked, self.chained_fd = False, -1
+
+
+_process: _Process | None = None
+_making = threading.Lock()
+
+
+def _get() -> _Process:
+    global _process
+    with _making:
+        if _process is None:
+            _process = _Process()
+        return _process
+
+
+def acquire_loop() -> Loop:
+    """The running loop; call `release_loop` once for each call. Any thread."""
+    return _get().acquire()
+
+
+def release_loop() -> None:
+    """The caller no longer needs the loop; after the last one its thread ends. Any thread."""
+    _get().release()
+
+
+def on_interrupt(function: Callable[[], None]) -> Callable[[], None]:
+    """Call ``function`` on the loop's thread at Ctrl-C; returns what takes that back."""
+    interrupted = _get().interrupted
+    interrupted.append(function)
+
+    def take_back() -> None:
+        with contextlib.suppress(ValueError):
+            interrupted.remove(function)
+
+    return take_back
+
+
+def _at_exit() -> None:
+    if _process is not None:
+        _process.exit()
+
+
+def _after_fork_in_child() -> None:
+    global _process, _making
+    _process = None
+    _making = threading.Lock()
+
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,245 @@
+"""The bound end: a worker's data socket and the supervisor's control socket, on a `Loop`.
+
+Owns its routers. Runs on the loop's thread only. Decides nothing: the pure ends do.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from ..codec import ItemHeader, decode_header, encode
+from ..errors import RemoteProtocolError
+from ..link import DEAD_AFTER, Link, Numbered
+from ..messages import (
+    Beat,
+    Error,
+    ErrorCode,
+    GoAway,
+    Hello,
+    Message,
+    Role,
+    Status,
+    Welcome,
+)
+from ..spec import ElementSpec
+from ..tables import LinkState
+from ..version import FEATURES, MAGIC, MAJOR, agree, compatible
+from ..worker_end import Key, WorkerEnd
+from .exchange import Exchange
+from .loop import Loop
+from .sockets import Router
+
+__all__ = ["ControlEnd", "DataEnd"]
+
+logger = logging.getLogger("genserver")
+
+#: Small elements wait this long (seconds) for company; a slow generator's do not wait at all.
+FLUSH_EVERY = 0.002
+#: Breaches of the protocol by one peer, after which its messages are dropped unread (rule T10).
+MAX_BREACHES = 3
+#: Peers whose breaches are remembered.
+MAX_BREACHERS = 1024
+
+
+class _Bound(ABC):
+    """Reads and writes messages on a bound router; remembers who misbehaved."""
+
+    def __init__(self, loop: Loop, router: Router) -> None:
+        self.loop = loop
+        self._router = router
+        self._breaches: dict[bytes, int] = {}
+        loop.add(router, self._readable)
+        loop.every_tick(self.tick)
+
+    def close(self) -> None:
+        """Close the router and remove its files."""
+        self.loop.drop_tick(self.tick)
+        self.loop.remove(self._router)
+        self._router.close()
+
+    @abstractmethod
+    def tick(self, now: float) -> None:
+        """Let time pass."""
+
+    @abstractmethod
+    def receive(self, peer: bytes, numbered: Numbered, now: float) -> None:
+        """Apply a message; `RemoteProtocolError` on a breach."""
+
+    @abstractmethod
+    def refuse(self, peer: bytes, text: str, now: float) -> None:
+        """Answer a breach and forget the link."""
+
+    def deliver(self, peer: bytes, numbered: Numbered) -> bool:
+        """Send one message; False when the peer cannot be reached."""
+        return self._router.send(peer, encode(numbered))
+
+    def _readable(self) -> bool:
+        got = self._router.receive()
+        if got is None:
+            return False
+        peer, header, further = got
+        if self._breaches.get(peer, 0) >= MAX_BREACHES:
+            return True
+        now = time.monotonic()
+        try:
+            number, message = decode_header(header)
+            if further or isinstance(message, ItemHeader):
+                raise RemoteProtocolError("a trainer sends no payload")
+            self.receive(peer, Numbered(number, message), now)
+        except RemoteProtocolError as error:
+            self._note_breach(peer, error)
+            self.refuse(peer, str(error), now)
+        return True
+
+    def _note_breach(self, peer: bytes, error: RemoteProtocolError) -> None:
+        if len(self._breaches) >= MAX_BREACHERS:
+            self._breaches.clear()
+        self._breaches[peer] = self._breaches.get(peer, 0) + 1
+        logger.info("a peer broke the protocol: %s", error)
+
+
+class DataEnd(_Bound):
+    """A worker's end: moves chunks from the exchange to the trainers that opened the streams."""
+
+    def __init__(self, loop: Loop, router: Router, end: WorkerEnd) -> None:
+        super().__init__(loop, router)
+        self.end = end
+        self.exchange = Exchange(self._notify)
+        self._flushed: dict[Key, float] = {}
+        self._waiting: set[Key] = set()
+
+    def tick(self, now: float) -> None:
+        self._flush_due(now)
+        for event in self.end.tick(now):
+            self.exchange.apply(event)
+        self._send()
+
+    def receive(self, peer: bytes, numbered: Numbered, now: float) -> None:
+        for event in self.end.receive(peer, numbered, now):
+            self.exchange.apply(event)
+        self._send()
+
+    def refuse(self, peer: bytes, text: str, now: float) -> None:
+        self.end.refuse(peer, text, now)
+        self._send()
+
+    def serve(self, spec: ElementSpec) -> None:
+        """The element spec is known: streams may be opened."""
+        self.exchange.spec = spec
+        self.end.serve(time.monotonic())
+        self._send()
+
+    def leave(self, reason: str) -> None:
+        """Say goodbye to all trainers."""
+        now = time.monotonic()
+        self.end.leave(reason, now)
+        self._send()
+
+    def _notify(self, key: Key, now: bool) -> None:
+        self.loop.call(lambda: self._announced(key, now))
+
+    def _announced(self, key: Key, at_once: bool) -> None:
+        now = time.monotonic()
+        if at_once or now - self._flushed.get(key, 0.0) >= FLUSH_EVERY:
+            self._flush(key, now)
+        else:
+            self._waiting.add(key)
+            self.loop.hurry(now + FLUSH_EVERY)
+
+    def _flush_due(self, now: float) -> None:
+        for key in list(self._waiting):
+            self._flush(key, now)
+
+    def _flush(self, key: Key, now: float) -> None:
+        self._waiting.discard(key)
+        chunks, finished = self.exchange.take(key)
+        for chunk in chunks:
+            self.end.chunk(key, chunk, now)
+        if finished is None:
+            self._flushed[key] = now
+        else:
+            self._flushed.pop(key, None)
+            failure = finished.failure
+            if failure is None:
+                self.end.end(key, now)
+            else:
+                self.end.fail(
+                    key, element=failure.element, kind=failure.kind, text=failure.text,
+                    trace=failure.traceback, now=now,
+                )  # fmt: skip
+        self._send()
+
+    def _send(self) -> None:
+        for peer, numbered in self.end.outgoing():
+            if not self.deliver(peer, numbered):
+                self.end.unroutable(peer)
+
+
+class ControlEnd(_Bound):
+    """The supervisor's end: tells every trainer that says HELLO what is served and how it fares."""
+
+    def __init__(
+        self, loop: Loop, router: Router, incarnation: int, status: Callable[[], Status]
+    ) -> None:
+        super().__init__(loop, router)
+        self._incarnation = incarnation
+        self._status = status
+        self._links: dict[bytes, Link] = {}
+
+    def tick(self, now: float) -> None:
+        for peer, link in list(self._links.items()):
+            if link.silence(now) >= DEAD_AFTER or link.state is LinkState.GONE:
+                self._part(peer)
+            elif link.beat_due(now):
+                self._say(peer, Beat(), now)
+
+    def receive(self, peer: bytes, numbered: Numbered, now: float) -> None:
+        link = self._links.get(peer)
+        if link is None:
+            if not isinstance(numbered.message, Hello):
+                raise RemoteProtocolError("the first message must be HELLO")
+            link = self._links[peer] = Link(Role.SERVER, now)
+        if link.receive(numbered, now) and isinstance(numbered.message, Hello):
+            self._hello(peer, numbered.message, now)
+        if link.state is LinkState.LOST:
+            self._part(peer)
+
+    def refuse(self, peer: bytes, text: str, now: float) -> None:
+        link = self._links.get(peer)
+        if link is not None and link.state in (LinkState.GREETING, LinkState.READY):
+            self._say(peer, Error(ErrorCode.PROTOCOL.value, text), now)
+        self._part(peer)
+
+    def publish(self) -> None:
+        """Tell every trainer the status again: it changed."""
+        now = time.monotonic()
+        for peer, link in list(self._links.items()):
+            if link.state is LinkState.READY:
+                self._say(peer, self._status(), now)
+
+    def leave(self, reason: str) -> None:
+        """Say goodbye to all trainers."""
+        now = time.monotonic()
+        for peer, link in list(self._links.items()):
+            if link.state is LinkState.READY:
+                self._say(peer, GoAway(reason), now)
+
+    def _hello(self, peer: bytes, hello: Hello, now: float) -> None:
+        if hello.magic != MAGIC or not compatible(hello.major):
+            text = f"this server speaks protocol {MAJOR}, the trainer {hello.major}"
+            self._say(peer, Error(ErrorCode.VERSION.value, text), now)
+            return
+        features = tuple(sorted(agree(hello.features, FEATURES)))
+        self._say(peer, Welcome(self._incarnation, features=features), now)
+        self._say(peer, self._status(), now)
+
+    def _say(self, peer: bytes, message: Message, now: float) -> None:
+        link = self._links.get(peer)
+        if link is not None and not self.deliver(peer, link.stamp(message, now)):
+            self._part(peer)
+
+    def _part(self, peer: bytes) -> None:
+        self._links.pop(peer, None)

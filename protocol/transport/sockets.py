@@ -1,0 +1,261 @@
+"""The one file that opens sockets: every ZeroMQ option of genserver is set here, once.
+
+Owns the process's ZeroMQ context. A socket belongs to the thread that made it; only `Loop` threads
+make any. Options, and why (research of 2026-11, measured with libzmq 4.3.5): no ZMTP heartbeats
+(with a full receive queue they abort the process), no linger (a bare term() would hang), a
+high-water mark that the credit never reaches, no silent drop of what cannot be routed.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import ipaddress
+import math
+import os
+import socket
+import stat
+from collections.abc import Sequence
+from typing import IO, Any
+
+import zmq
+
+from ..codec import MAX_FRAME, Frame
+from ..endpoint import Endpoint
+from ..errors import EndpointError
+from ..fields import MAX_HEADER
+
+__all__ = ["Dealer", "Poller", "Router", "check_reachable", "check_safe", "close_context"]
+
+#: A fence against bugs, never the regulator: twice the largest window of credit, and some.
+HIGH_WATER_MARK = 4096 + 64
+#: Seconds for a ZMTP greeting, so that a scanner's connection does not linger (rule T9).
+HANDSHAKE_MS = 5000
+#: Seconds that a name look-up or a reachability test may take.
+TCP_TEST_SECONDS = 2.0
+
+_context: zmq.Context[zmq.Socket[bytes]] | None = None
+_context_pid = 0
+
+
+def _get_context() -> zmq.Context[zmq.Socket[bytes]]:
+    global _context, _context_pid
+    if _context is None or _context_pid != os.getpid():
+        _context = zmq.Context()
+        _context_pid = os.getpid()
+    return _context
+
+
+def close_context() -> None:
+    """Close whatever sockets are left and the context. Its loop must have stopped."""
+    global _context
+    if _context is not None and _context_pid == os.getpid():
+        _context.destroy(linger=0)
+    _context = None
+
+
+def _socket(kind: int, largest: int) -> zmq.Socket[bytes]:
+    made = _get_context().socket(kind)
+    made.linger = 0
+    made.sndhwm = made.rcvhwm = HIGH_WATER_MARK
+    made.setsockopt(zmq.HEARTBEAT_IVL, 0)
+    made.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+    made.setsockopt(zmq.MAXMSGSIZE, largest)
+    made.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    made.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 15)
+    made.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 5)
+    made.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
+    made.setsockopt(zmq.IPV6, 1)
+    return made
+
+
+class Router:
+    """A bound ROUTER: many trainers, each known by its routing id."""
+
+    def __init__(self) -> None:
+        self.raw = _socket(zmq.ROUTER, MAX_HEADER)
+        self.raw.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._locks: list[IO[str]] = []
+        self._paths: list[str] = []
+
+    def bind(self, endpoint: Endpoint) -> Endpoint:
+        """Bind, and say where (port 0 becomes a real one); `EndpointError` when it is in use."""
+        if endpoint.scheme == "ipc":
+            self._claim(endpoint)
+        try:
+            self.raw.bind(_zmq_address(endpoint))
+        except zmq.ZMQError as error:
+            raise EndpointError(str(endpoint), _bind_failure(error)) from error
+        if endpoint.scheme == "ipc":
+            os.chmod(endpoint.path, 0o600)
+            self._paths.append(endpoint.path)
+            return endpoint
+        bound = self.raw.getsockopt(zmq.LAST_ENDPOINT)
+        assert isinstance(bound, bytes)
+        return endpoint.with_port(int(bound.rstrip(b"\0").rpartition(b":")[2]))
+
+    def receive(self) -> tuple[bytes, bytes, int] | None:
+        """(peer, header, further frames) of a waiting message, or None."""
+        try:
+            peer, *rest = self.raw.recv_multipart(zmq.DONTWAIT)
+        except zmq.Again:
+            return None
+        return peer, rest[0] if rest else b"", len(rest) - 1
+
+    def send(self, peer: bytes, frames: Sequence[Frame]) -> bool:
+        """Send without waiting; False when the peer is gone or does not read."""
+        try:
+            self.raw.send(peer, zmq.DONTWAIT | zmq.SNDMORE)
+            self.raw.send_multipart(frames, zmq.DONTWAIT, copy=False)
+        except zmq.ZMQError as error:
+            if error.errno in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                return False
+            raise
+        return True
+
+    def close(self) -> None:
+        """Close, and remove what binding made in the file system."""
+        self.raw.close(linger=0)
+        for path in self._paths:
+            _unlink(path)
+        for lock in self._locks:
+            lock.close()
+            _unlink(lock.name)
+
+    def _claim(self, endpoint: Endpoint) -> None:
+        """A second ipc bind would steal the first one's endpoint without a word; hence a lock."""
+        try:
+            lock = open(endpoint.path + ".lock", "w")  # noqa: SIM115  # kept while bound
+            self._locks.append(lock)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._locks.pop().close()
+            raise EndpointError(str(endpoint), "in use by another genserver") from None
+        except OSError as error:
+            raise EndpointError(str(endpoint), os.strerror(error.errno or 0)) from error
+
+
+class Dealer:
+    """A connected DEALER: one link to one server process."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.raw = _socket(zmq.DEALER, MAX_FRAME)
+        self.raw.setsockopt(zmq.RECONNECT_IVL, 100)
+        self.raw.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
+        self.raw.connect(_zmq_address(endpoint))
+
+    def send(self, frames: Sequence[Frame]) -> bool:
+        """Send without waiting; False when the queue is full, which credit should prevent."""
+        try:
+            self.raw.send_multipart(frames, zmq.DONTWAIT)
+        except zmq.Again:
+            return False
+        return True
+
+    def receive_header(self) -> bytes | None:
+        """The first frame of a waiting message, or None."""
+        try:
+            return self.raw.recv(zmq.DONTWAIT)
+        except zmq.Again:
+            return None
+
+    @property
+    def more(self) -> bool:
+        """Whether the message that is being received has a further frame."""
+        return bool(self.raw.rcvmore)
+
+    def receive_into(self, buffer: memoryview) -> int:
+        """Receive the next frame into ``buffer``; its true length, which may be larger."""
+        return self.raw.recv_into(buffer, flags=zmq.DONTWAIT)
+
+    def skip(self) -> None:
+        """Drop the rest of the message."""
+        while self.more:
+            self.raw.recv(zmq.DONTWAIT, copy=False)
+
+    def close(self) -> None:
+        self.raw.close(linger=0)
+
+
+class Poller:
+    """Waits for sockets and file descriptors."""
+
+    def __init__(self) -> None:
+        self._poller = zmq.Poller()
+
+    def add(self, source: Router | Dealer | int) -> None:
+        self._poller.register(source if isinstance(source, int) else source.raw, zmq.POLLIN)
+
+    def remove(self, source: Router | Dealer | int) -> None:
+        self._poller.unregister(source if isinstance(source, int) else source.raw)
+
+    def wait(self, seconds: float) -> list[Any]:
+        """The raw sockets and descriptors that are readable after at most ``seconds``."""
+        return [source for source, _ in self._poller.poll(max(0, math.ceil(seconds * 1000)))]
+
+
+def check_safe(endpoint: Endpoint, *, insecure_network: bool) -> None:
+    """`EndpointError` for an endpoint beyond this host: there are no keys yet (design 10)."""
+    if endpoint.scheme == "ipc" or insecure_network:
+        return
+    for address in _addresses(endpoint):
+        if not ipaddress.ip_address(address).is_loopback:
+            raise EndpointError(
+                str(endpoint),
+                "beyond this host anyone could connect, and keys are not supported yet; use "
+                "tcp://127.0.0.1:PORT, or --insecure-network (insecure_network=True in Python) "
+                "on a network that you trust",
+            )
+
+
+def check_reachable(endpoint: Endpoint) -> str:
+    """ "" when something listens at ``endpoint``, else why not. Waits 2 s at most."""
+    if endpoint.scheme == "ipc":
+        try:
+            mode = os.stat(endpoint.path).st_mode
+        except OSError:
+            return "there is no such socket"
+        if not stat.S_ISSOCK(mode):
+            return "the path is not a socket"
+    family = socket.AF_UNIX if endpoint.scheme == "ipc" else socket.AF_INET
+    if endpoint.scheme == "tcp" and ":" in _addresses(endpoint)[0]:
+        family = socket.AF_INET6
+    with socket.socket(family) as test:
+        test.settimeout(TCP_TEST_SECONDS)
+        try:
+            test.connect(endpoint.path or (_addresses(endpoint)[0], endpoint.port))
+        except OSError as error:
+            return str(error.strerror or error).lower()
+    return ""
+
+
+def _addresses(endpoint: Endpoint) -> list[str]:
+    if endpoint.host == "*":
+        return ["0.0.0.0"]
+    try:
+        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    except OSError:
+        raise EndpointError(str(endpoint), f"the name {endpoint.host!r} is unknown") from None
+    return [str(address[4][0]).partition("%")[0] for address in found]
+
+
+def _zmq_address(endpoint: Endpoint) -> str:
+    if endpoint.scheme == "ipc" or endpoint.host == "*":
+        return str(endpoint)
+    # A name is resolved here, once: libzmq's bind takes no names, and prefers other families.
+    addresses = _addresses(endpoint)
+    address = next((a for a in addresses if ":" not in a), addresses[0])
+    return str(Endpoint("tcp", address, endpoint.port))
+
+
+def _bind_failure(error: zmq.ZMQError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "in use by another program"
+    return str(error.strerror or error).lower()
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return

@@ -1,0 +1,26 @@
+"""The protocol's version and the features that two ends agree on. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+__all__ = ["FEATURES", "MAGIC", "MAJOR", "MINOR", "agree", "compatible"]
+
+#: First words of every HELLO, so that a stranger's bytes are told from an old genserver's.
+MAGIC = "genserver"
+#: Ends of different majors refuse each other. Version 1 is unstable until its frames are golden.
+MAJOR = 1
+#: Minors only add optional header keys and features.
+MINOR = 0
+#: Optional abilities; both ends must name one before either uses it.
+FEATURES: frozenset[str] = frozenset()
+
+
+def compatible(major: int) -> bool:
+    """Whether an end that speaks ``major`` can be talked to."""
+    return major == MAJOR
+
+
+def agree(theirs: Collection[str], ours: Collection[str] = FEATURES) -> frozenset[str]:
+    """The features that both ends have."""
+    return frozenset(ours) & frozenset(theirs)

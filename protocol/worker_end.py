@@ -1,0 +1,298 @@
+"""The worker's end of the conversation with all its trainers.
+
+A peer is a socket's routing id, a session is a trainer's token; a session moves to the peer that
+says HELLO with the highest fence. Streams belong to the session, so that they survive a link.
+Feed it messages and time, send what `outgoing` yields, act on the events. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .chunk import Chunk
+from .errors import RemoteProtocolError
+from .link import BEAT_EVERY, DEAD_AFTER, Link, Numbered
+from .messages import (
+    Beat,
+    Close,
+    EndAck,
+    Error,
+    ErrorCode,
+    Fail,
+    GoAway,
+    Grant,
+    Hello,
+    Message,
+    Open,
+    Role,
+    StreamMessage,
+    Welcome,
+)
+from .stream import ServedStream
+from .tables import LinkState, StreamState
+from .version import FEATURES, MAGIC, MAJOR, agree, compatible
+
+__all__ = ["Credit", "Dropped", "Event", "Key", "MAX_STREAMS", "Started", "WorkerEnd"]
+
+#: Streams that a worker holds open at once: each has a live generator (design 4.1).
+MAX_STREAMS = 8
+#: A session that has been silent for so long is forgotten, in seconds (design 8: given up).
+LEASE = 120.0
+#: Strangers that are remembered at once; beyond it the most silent one is forgotten.
+MAX_PEERS = 256
+
+#: (session token, stream id)
+Key = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A stream was opened: run a generator for it."""
+
+    key: Key
+    opening: Open
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """A stream's absolute limits are now these: elements, and bytes of this worker's life."""
+
+    key: Key
+    elements: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A stream is no longer wanted: close its generator."""
+
+    key: Key
+
+
+Event = Started | Credit | Dropped
+
+
+@dataclass(slots=True)
+class _Session:
+    token: int
+    fence: int
+    peer: bytes | None
+    last_heard: float
+    streams: dict[int, ServedStream] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Peer:
+    link: Link
+    session: _Session | None = None
+    end_resent: float = 0.0
+
+
+class WorkerEnd:
+    """State of one worker's conversations."""
+
+    def __init__(self, incarnation: int) -> None:
+        self.incarnation = incarnation
+        self._ready = False
+        self._early: dict[bytes, Hello] = {}
+        self._peers: dict[bytes, _Peer] = {}
+        self._sessions: dict[int, _Session] = {}
+        self._out: list[tuple[bytes, Numbered]] = []
+
+    @property
+    def open_streams(self) -> int:
+        """Streams that have not ended, failed or been closed by their trainer."""
+        return sum(len(session.streams) for session in self._sessions.values())
+
+    @property
+    def sessions(self) -> int:
+        """Trainers that are remembered."""
+        return len(self._sessions)
+
+    def serve(self, now: float) -> None:
+        """The element spec is known: welcome those who came early."""
+        self._ready = True
+        early, self._early = self._early, {}
+        for peer, hello in early.items():
+            if peer in self._peers:
+                self._hello(peer, self._peers[peer], hello, now)
+
+    def receive(self, peer: bytes, numbered: Numbered, now: float) -> list[Event]:
+        """Apply a message. `RemoteProtocolError` on a breach: call `refuse`."""
+        known = self._peers.get(peer)
+        if known is None:
+            if not isinstance(numbered.message, Hello):
+                raise RemoteProtocolError("the first message must be HELLO")
+            known = self._meet(peer, now)
+        message = numbered.message
+        if not known.link.receive(numbered, now):
+            if known.link.state is LinkState.LOST:
+                self._part(peer)
+            return []
+        if isinstance(message, Hello):
+            return self._hello(peer, known, message, now)
+        if isinstance(message, GoAway):
+            return self._forget(known.session) if known.session else []
+        if known.session is None or known.session.peer != peer:
+            return []  # superseded by a newer link of its session
+        known.session.last_heard = now
+        if isinstance(message, Open | Grant | EndAck | Close):
+            return self._stream(peer, known, message, now)
+        return []
+
+    def refuse(self, peer: bytes, text: str, now: float) -> None:
+        """A peer broke the protocol: tell it, if it can be told, and forget the link."""
+        known = self._peers.get(peer)
+        if known is not None and known.link.state in (LinkState.GREETING, LinkState.READY):
+            self._say(peer, Error(ErrorCode.PROTOCOL.value, text), now)
+        self._part(peer)
+
+    def unroutable(self, peer: bytes) -> None:
+        """The socket has no connection to this peer any more; its session waits for a new link."""
+        self._part(peer)
+
+    def chunk(self, key: Key, chunk: Chunk, now: float) -> None:
+        """Send a chunk of a stream; kept until acknowledged. Ignored when nobody wants it."""
+        stream = self._find(key)
+        if stream is not None and stream.state is StreamState.OPEN:
+            self._say_to(key, stream.item(chunk), now)
+
+    def end(self, key: Key, now: float) -> None:
+        """The generator of a stream is exhausted."""
+        stream = self._find(key)
+        if stream is not None and stream.state is StreamState.OPEN:
+            self._say_to(key, stream.end(), now)
+
+    def fail(self, key: Key, *, element: int, kind: str, text: str, trace: str, now: float) -> None:
+        """The generator of a stream raised."""
+        stream = self._find(key)
+        if stream is not None and stream.state is StreamState.OPEN:
+            fail = Fail(key[1], element, kind, text, trace)
+            self._say_to(key, stream.fail(fail), now)
+
+    def leave(self, reason: str, now: float) -> None:
+        """Say goodbye to everyone."""
+        for peer, known in self._peers.items():
+            if known.link.state is LinkState.READY:
+                self._say(peer, GoAway(reason), now)
+
+    def tick(self, now: float) -> list[Event]:
+        """Let time pass; call at least twice a second."""
+        for peer, known in list(self._peers.items()):
+            if known.link.silence(now) >= DEAD_AFTER:
+                self._part(peer)
+            elif known.link.beat_due(now):
+                self._say(peer, Beat(), now)
+                self._resend_ends(peer, known, now)
+        events: list[Event] = []
+        for session in list(self._sessions.values()):
+            if now - session.last_heard >= LEASE:
+                events += self._forget(session)
+        return events
+
+    def outgoing(self) -> list[tuple[bytes, Numbered]]:
+        """Messages to send now, in this order."""
+        out, self._out = self._out, []
+        return out
+
+    def _meet(self, peer: bytes, now: float) -> _Peer:
+        if len(self._peers) >= MAX_PEERS:
+            self._part(max(self._peers, key=lambda p: self._peers[p].link.silence(now)))
+        self._peers[peer] = _Peer(Link(Role.SERVER, now))
+        return self._peers[peer]
+
+    def _part(self, peer: bytes) -> None:
+        known = self._peers.pop(peer, None)
+        self._early.pop(peer, None)
+        if known is not None and known.session is not None and known.session.peer == peer:
+            known.session.peer = None
+
+    def _hello(self, peer: bytes, known: _Peer, hello: Hello, now: float) -> list[Event]:
+        if hello.magic != MAGIC or not compatible(hello.major):
+            text = f"this server speaks protocol {MAJOR}, the trainer {hello.major}"
+            self._say(peer, Error(ErrorCode.VERSION.value, text), now)
+            return []
+        if not self._ready:
+            self._early[peer] = hello  # answered by `serve`
+            return []
+        session = self._sessions.get(hello.session)
+        if session is None:
+            session = _Session(hello.session, 0, None, now)
+            self._sessions[hello.session] = session
+        if hello.fence <= session.fence:
+            self._say(peer, Error(ErrorCode.PROTOCOL.value, "superseded by a newer link"), now)
+            return []
+        session.fence, session.peer, session.last_heard = hello.fence, peer, now
+        known.session = session
+        features = tuple(sorted(agree(hello.features, FEATURES)))
+        self._say(peer, Welcome(self.incarnation, features=features), now)
+        unwanted = [i for i in session.streams if i not in hello.streams]
+        return [self._drop(session, stream) for stream in unwanted]
+
+    def _stream(self, peer: bytes, known: _Peer, message: StreamMessage, now: float) -> list[Event]:
+        session = known.session
+        assert session is not None  # the caller looked
+        stream = session.streams.get(message.stream)
+        if isinstance(message, Open):
+            return self._open(peer, session, stream, message, now)
+        if stream is None or not isinstance(message, Grant | EndAck | Close):
+            return []  # crossed with our END or ERROR
+        raised = stream.receive(message)
+        if stream.state is StreamState.CLOSED:
+            return [self._drop(session, message.stream)]
+        key = (session.token, message.stream)
+        return [Credit(key, stream.limit_elements, stream.limit_bytes)] if raised else []
+
+    def _open(
+        self, peer: bytes, session: _Session, stream: ServedStream | None, opening: Open, now: float
+    ) -> list[Event]:
+        if stream is not None:
+            for message in stream.resume(opening):
+                self._say(peer, message, now)
+            return []
+        events = self._make_room()
+        if self.open_streams >= MAX_STREAMS:
+            text = f"the worker has {MAX_STREAMS} open streams already; close an iterator first"
+            self._say(
+                peer, Error(ErrorCode.TOO_MANY_STREAMS.value, text, stream=opening.stream), now
+            )
+            return events
+        session.streams[opening.stream] = ServedStream(opening)
+        return [*events, Started((session.token, opening.stream), opening)]
+
+    def _make_room(self) -> list[Event]:
+        """When full, drop the streams of the session whose trainer vanished the longest ago."""
+        vanished = [s for s in self._sessions.values() if s.peer is None]
+        if self.open_streams < MAX_STREAMS or not vanished:
+            return []
+        return self._forget(min(vanished, key=lambda s: s.last_heard))
+
+    def _forget(self, session: _Session) -> list[Event]:
+        self._sessions.pop(session.token, None)
+        return [self._drop(session, stream) for stream in list(session.streams)]
+
+    def _drop(self, session: _Session, stream: int) -> Event:
+        del session.streams[stream]
+        return Dropped((session.token, stream))
+
+    def _resend_ends(self, peer: bytes, known: _Peer, now: float) -> None:
+        if known.session is None or known.session.peer != peer:
+            return
+        for stream in known.session.streams.values():
+            if stream.resend is not None and now - known.end_resent >= BEAT_EVERY:
+                self._say(peer, stream.resend, now)
+        known.end_resent = now
+
+    def _find(self, key: Key) -> ServedStream | None:
+        session = self._sessions.get(key[0])
+        return session.streams.get(key[1]) if session is not None else None
+
+    def _say_to(self, key: Key, message: Message, now: float) -> None:
+        session = self._sessions[key[0]]
+        if session.peer is not None:
+            self._say(session.peer, message, now)
+
+    def _say(self, peer: bytes, message: Message, now: float) -> None:
+        known = self._peers.get(peer)
+        if known is not None:
+            self._out.append((peer, known.link.stamp(message, now)))

@@ -1,0 +1,281 @@
+"""The command line: parses, calls, prints. The one place that may know server and client.
+
+Exit codes are in exit_codes.py. Errors that a user can make end in one sentence on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import secrets
+import sys
+import time
+from typing import Any, NoReturn
+
+from genserver.protocol.endpoint import DEFAULT_ENDPOINT, Endpoint, parse_endpoint
+from genserver.protocol.errors import EndpointError, GenserverError, SpecError, Unreachable
+from genserver.protocol.messages import Status
+from genserver.protocol.spec import parse_spec
+from genserver.protocol.transport.connection import Connection, choose_endpoint, connect
+from genserver.protocol.transport.sockets import check_reachable, check_safe
+
+from .config import SHARDINGS, ConfigError, ServeConfig, parse_arguments
+from .exit_codes import ExitCode
+
+__all__ = ["main"]
+
+_EPILOG = """\
+examples:
+  genserver serve scans:cubes --workers 4 --arg folder=/data/scans
+  genserver serve simulator:episodes --sharding off --length infinite
+  genserver probe tcp://127.0.0.1:5555
+
+in the trainer:
+  from genserver.client import from_server
+  dataset = from_server("tcp://127.0.0.1:5555")
+
+exit codes: 0 done or stopped by SIGTERM, 64 usage, 65 the generator failed at its start,
+69 nobody listens or the endpoint is in use, 70 a worker died, 78 wrong module, generator or option,
+130 Ctrl-C, 143 SIGTERM and a worker had to be killed
+"""
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command and exit."""
+    try:
+        code = _run(_parser().parse_args(arguments))
+    except ConfigError as error:
+        code = _fail(str(error), error.code)
+    except SpecError as error:
+        code = _fail(str(error), ExitCode.USAGE)
+    except (EndpointError, Unreachable) as error:
+        code = _fail(str(error), ExitCode.UNAVAILABLE)
+    except GenserverError as error:
+        code = _fail(str(error), ExitCode.UNAVAILABLE)
+    except BrokenPipeError:
+        # Whoever read our output (head, less) has seen enough; keep the exit quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.OK
+    sys.exit(code)
+
+
+def _fail(text: str, code: ExitCode) -> ExitCode:
+    print(f"genserver: {text}", file=sys.stderr)
+    return code
+
+
+def _run(options: argparse.Namespace) -> ExitCode:
+    chosen: ExitCode = options.run(options)
+    return chosen
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """argparse would exit with 2, which shells use for themselves."""
+        self.print_usage(sys.stderr)
+        self.exit(ExitCode.USAGE, f"genserver: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="genserver",
+        description="Runs a heavy Python generator in its own processes and feeds a TensorFlow "
+        "trainer from it.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    version = importlib.metadata.version("genserver-data")
+    parser.add_argument("--version", action="version", version=f"genserver {version}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands)
+    _add_probe(commands)
+    return parser
+
+
+def _add_serve(commands: Any) -> None:
+    serve = commands.add_parser(
+        "serve",
+        help="run a generator in worker processes and serve its elements",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    serve.set_defaults(run=_serve)
+    serve.add_argument(
+        "target", metavar="MODULE:GENERATOR",
+        help="a generator function; a parameter named 'worker' gets the worker's part of the job",
+    )  # fmt: skip
+    serve.add_argument(
+        "--workers", type=int, metavar="N",
+        help="producer processes; default: usable cores less one where the work can be divided, "
+        "else 1",
+    )  # fmt: skip
+    serve.add_argument(
+        "--bind", default=DEFAULT_ENDPOINT, metavar="ENDPOINT",
+        help="tcp://HOST:PORT or ipc://PATH (default %(default)s); worker i listens at PORT+1+i",
+    )  # fmt: skip
+    serve.add_argument(
+        "--arg", action="append", default=[], metavar="KEY=VALUE",
+        help="an argument of the generator; VALUE is read as JSON if it is, else as text",
+    )  # fmt: skip
+    serve.add_argument(
+        "--sharding", choices=SHARDINGS,
+        help="static: the generator divides by worker.index and worker.count; "
+        "off: every worker runs it whole (default: static where it takes a worker)",
+    )  # fmt: skip
+    serve.add_argument(
+        "--seed", type=int, metavar="S",
+        help="what a trainer that names no seed takes for all random states (default: random)",
+    )  # fmt: skip
+    serve.add_argument(
+        "--spec", metavar="SPEC",
+        help="the element spec, e.g. '(float32[64,64,1], int64[])'; default: that of the first "
+        "element; None stands for a free dimension",
+    )  # fmt: skip
+    serve.add_argument(
+        "--length", type=_length, metavar="N",
+        help="elements of one pass over all workers (of each with --sharding off), or 'infinite'",
+    )  # fmt: skip
+    serve.add_argument(
+        "--insecure-network", action="store_true",
+        help="listen beyond this host although anyone who reaches the port can connect",
+    )  # fmt: skip
+    serve.add_argument(
+        "--ready-fd", type=int, metavar="FD",
+        help="write the endpoint and a newline to this descriptor when everything serves",
+    )  # fmt: skip
+
+
+def _length(text: str) -> int:
+    if text == "infinite":
+        return -1
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a count nor 'infinite'")
+    return int(text)
+
+
+def _add_probe(commands: Any) -> None:
+    probe = commands.add_parser(
+        "probe", help="say whether a server is up, what it serves and how its workers fare"
+    )
+    probe.set_defaults(run=_probe)
+    probe.add_argument("endpoint", metavar="ENDPOINT", nargs="?", default=DEFAULT_ENDPOINT)
+    probe.add_argument("--json", action="store_true", help="print one JSON object")
+    probe.add_argument(
+        "--timeout", type=float, default=5.0, metavar="SECONDS", help="default %(default)s"
+    )
+    probe.add_argument("--insecure-network", action="store_true", help="as for serve")
+
+
+def _serve(options: argparse.Namespace) -> ExitCode:
+    from .supervisor import Supervisor
+
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as `python -m` has it: the user's module is found here
+    config = ServeConfig(
+        target=options.target,
+        endpoint=parse_endpoint(options.bind),
+        workers=options.workers,
+        sharding=options.sharding,
+        arguments=parse_arguments(options.arg),
+        seed=secrets.randbits(32) if options.seed is None else options.seed,
+        spec=None if options.spec is None else parse_spec(options.spec),
+        length=options.length,
+        insecure_network=options.insecure_network,
+    )
+
+    def announce(endpoint: Endpoint, status: Status) -> None:
+        print(_start_up_line(endpoint, status), flush=True)
+        if options.ready_fd is not None:
+            os.write(options.ready_fd, f"{endpoint}\n".encode())
+
+    return Supervisor(config, announce=announce).run()
+
+
+def _start_up_line(endpoint: Endpoint, status: Status) -> str:
+    workers = len(status.workers)
+    return (
+        f"genserver: {status.generator} at {endpoint} with {workers} "
+        f"worker{'s' if workers > 1 else ''}, element {status.spec}\n"
+        f'  dataset = genserver.client.from_server("{endpoint}")'
+    )
+
+
+def _probe(options: argparse.Namespace) -> ExitCode:
+    endpoint = parse_endpoint(options.endpoint)
+    check_safe(endpoint, insecure_network=options.insecure_network)
+    reason = check_reachable(endpoint)
+    if reason:
+        raise Unreachable(str(endpoint), 0.0, reason)
+    connection = connect(endpoint)
+    try:
+        status = _first_status(connection, options.timeout)
+        if status is None:
+            raise Unreachable(
+                str(endpoint), options.timeout, "what listens there does not speak genserver"
+            )
+        report = _report(endpoint, status)
+        print(json.dumps(report) if options.json else _format(report))
+    finally:
+        connection.release()
+    return ExitCode.OK if status.state in ("ready", "starting") else ExitCode.UNAVAILABLE
+
+
+def _first_status(connection: Connection, seconds: float) -> Status | None:
+    deadline = time.monotonic() + seconds
+    return connection.wait(lambda _: True, deadline - time.monotonic())
+
+
+def _report(endpoint: Endpoint, status: Status) -> dict[str, Any]:
+    cardinality: int | str = {-1: "infinite", -2: "unknown"}.get(
+        status.cardinality, status.cardinality
+    )
+    return {
+        "endpoint": str(endpoint),
+        "state": status.state,
+        "cause": status.cause,
+        "generator": status.generator,
+        "element_spec": None if status.spec is None else str(status.spec),
+        "cardinality": cardinality,
+        "sharding": status.sharding,
+        "seed": status.seed,
+        "workers": [
+            {
+                "index": worker.index,
+                "state": worker.state,
+                "pid": worker.pid,
+                "cause": worker.cause,
+                "transport": _transport(endpoint, status, worker),
+            }
+            for worker in status.workers
+        ],
+    }
+
+
+def _transport(endpoint: Endpoint, status: Status, worker: Any) -> str:
+    if not worker.ipc and not worker.port:
+        return ""
+    try:
+        return str(choose_endpoint(endpoint, status, worker, "auto"))
+    except EndpointError:
+        return "unreachable from here"
+
+
+def _format(report: dict[str, Any]) -> str:
+    lines = [
+        f"{report['endpoint']}: {report['state']}"
+        + (f" ({report['cause']})" if report["cause"] else ""),
+        f"  generator    {report['generator']}",
+        f"  element      {report['element_spec'] or 'not known yet'}",
+        f"  cardinality  {report['cardinality']}",
+        f"  sharding     {report['sharding']}",
+        f"  seed         {report['seed']}",
+    ]
+    for worker in report["workers"]:
+        cause = f", {worker['cause']}" if worker["cause"] else ""
+        lines.append(
+            f"  worker {worker['index']}     {worker['state']}, pid {worker['pid']}, "
+            f"{worker['transport']}{cause}"
+        )
+    return "\n".join(lines)

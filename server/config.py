@@ -1,0 +1,72 @@
+"""What `genserver serve` was asked for, checked. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from genserver.protocol.endpoint import DEFAULT_ENDPOINT, Endpoint, parse_endpoint
+from genserver.protocol.errors import GenserverError
+from genserver.protocol.spec import ElementSpec
+
+from .exit_codes import ExitCode
+
+__all__ = ["ConfigError", "ServeConfig", "parse_arguments"]
+
+SHARDINGS = ("off", "static")
+MAX_WORKERS = 512
+
+
+class ConfigError(GenserverError):
+    """The server cannot start as asked; ``code`` is the exit code, the text one sentence."""
+
+    def __init__(self, text: str, code: ExitCode = ExitCode.CONFIG) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeConfig:
+    """One server. ``workers`` and ``sharding`` are None where genserver is to choose."""
+
+    target: str
+    endpoint: Endpoint = field(default_factory=lambda: parse_endpoint(DEFAULT_ENDPOINT))
+    workers: int | None = None
+    sharding: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    spec: ElementSpec | None = None
+    #: Elements of one pass, -1 endless, -2 unknown; None when the generator's attribute decides.
+    length: int | None = None
+    insecure_network: bool = False
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and not 1 <= self.workers <= MAX_WORKERS:
+            raise ConfigError(f"--workers must be 1 to {MAX_WORKERS}", ExitCode.USAGE)
+        if self.sharding is not None and self.sharding not in SHARDINGS:
+            raise ConfigError(f"--sharding must be one of {SHARDINGS}", ExitCode.USAGE)
+        if not 0 <= self.seed < 2**64:
+            raise ConfigError("--seed must be 0 to 2**64 - 1", ExitCode.USAGE)
+        module, mark, name = self.target.partition(":")
+        if not (module and mark and name):
+            raise ConfigError(
+                f"{self.target!r} should read MODULE:GENERATOR, for example scans:cubes",
+                ExitCode.USAGE,
+            )
+
+
+def parse_arguments(pairs: list[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` pairs; a value that is JSON is read as such, any other is text."""
+    arguments: dict[str, Any] = {}
+    for pair in pairs:
+        key, mark, value = pair.partition("=")
+        if not mark or not key.isidentifier():
+            raise ConfigError(f"--arg {pair!r} should read KEY=VALUE", ExitCode.USAGE)
+        if key in arguments:
+            raise ConfigError(f"--arg {key} is given twice", ExitCode.USAGE)
+        try:
+            arguments[key] = json.loads(value)
+        except json.JSONDecodeError:
+            arguments[key] = value
+    return arguments

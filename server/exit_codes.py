@@ -1,0 +1,28 @@
+"""The exit codes of the command line, documented in docs/operations.md. Codes of sysexits.h."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+__all__ = ["ExitCode"]
+
+
+class ExitCode(IntEnum):
+    """What the shell, a container runtime or systemd learns."""
+
+    #: Done, or stopped by SIGTERM after the workers had finished their element.
+    OK = 0
+    #: The command line cannot be understood.
+    USAGE = 64
+    #: The generator raised, or yielded what cannot travel, before anything could be served.
+    GENERATOR = 65
+    #: Nobody listens at the endpoint, or it cannot be bound.
+    UNAVAILABLE = 69
+    #: A worker died, or genserver has a bug.
+    WORKER_DIED = 70
+    #: The module, the generator or an option is wrong: starting again would not help.
+    CONFIG = 78
+    #: Ctrl-C (128 + SIGINT).
+    INTERRUPTED = 130
+    #: SIGTERM, and a worker had to be killed (128 + SIGTERM).
+    TERMINATED = 143

@@ -1,0 +1,225 @@
+"""Runs the user's generators: the main thread of a worker, one element at a time.
+
+Owns the generators and the process's global random states, which it keeps apart for the streams.
+Touches no socket; the exchange hands it streams that have credit.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from genserver.protocol.errors import ElementError
+from genserver.protocol.messages import Open
+from genserver.protocol.normalize import Normalizer, infer_spec
+from genserver.protocol.spec import ElementSpec
+from genserver.protocol.transport.exchange import Exchange, Failure, Job
+
+from .source import Source, user_traceback
+from .worker import Worker, random_states
+
+__all__ = ["Runner"]
+
+logger = logging.getLogger("genserver")
+
+#: Bounds a wake-up that was missed, in seconds.
+IDLE_SECONDS = 0.5
+#: Longest text of an exception that travels; the traceback has its own limit.
+MAX_TEXT = 4000
+
+
+class _Exhausted(Exception):
+    """The generator has no more elements."""
+
+
+class _Run:
+    """One live generator, with the random states that belong to it."""
+
+    def __init__(self, source: Source, opening: Open, *, divided: bool) -> None:
+        index, count = (opening.index, opening.count) if divided else (0, 1)
+        self.worker = Worker(
+            index, count, opening.epoch, opening.seed, opening.start, stream=opening.index
+        )
+        self.worker.seed_globals()
+        self.states = random_states()
+        self._generator: Iterator[Any] = source.call(self.worker)
+        self._kept: list[Any] = []
+        self._skip = opening.start
+
+    def keep(self) -> Any:
+        """The first element, which `element` will give again."""
+        element = self._next()
+        self._kept.append(element)
+        return element
+
+    def element(self) -> Any:
+        """The next element; `_Exhausted` after the last."""
+        if self._kept:
+            return self._kept.pop()
+        element = self._next()
+        if self._skip and not self.worker.seeks:
+            element = self._drop_first(element)
+        self._skip = 0
+        return element
+
+    def close(self) -> None:
+        """Run the generator's finally blocks."""
+        close = getattr(self._generator, "close", None)
+        if close is not None:
+            close()
+
+    def _next(self) -> Any:
+        try:
+            return next(self._generator)
+        except StopIteration:
+            raise _Exhausted from None
+
+    def _drop_first(self, element: Any) -> Any:
+        began = time.monotonic()
+        for _ in range(self._skip):
+            element = self._next()
+        logger.warning(
+            "ran %d elements again to go on at element %d, in %.1f s; a generator that begins at "
+            "worker.start saves that", self._skip, self._skip, time.monotonic() - began,
+        )  # fmt: skip
+        return element
+
+
+class Runner:
+    """Advances streams in turn. `run` belongs to the worker's main thread."""
+
+    def __init__(self, source: Source, exchange: Exchange, *, divided: bool) -> None:
+        self._source = source
+        self._exchange = exchange
+        self._divided = divided
+        self._normalizer: Normalizer | None = None
+        self._runs: dict[tuple[int, int], _Run] = {}
+        self._current: _Run | None = None
+        self._spare: tuple[Open, _Run] | None = None
+
+    def run(self) -> None:
+        """Serve until the exchange stops, then close every generator."""
+        try:
+            while not self._exchange.stopping:
+                self._turn()
+        finally:
+            for run in [*self._runs.values(), self._spare[1] if self._spare else None]:
+                self._close(run)
+
+    def use_spec(self, spec: ElementSpec) -> None:
+        """From now on every element must fit ``spec``."""
+        self._normalizer = Normalizer(spec)
+
+    def search(self, opening: Open) -> ElementSpec | Failure | None:
+        """Make the first element for ``opening`` and keep it: its spec, or None if there is none.
+
+        If the first stream that a trainer opens asks for the same, it goes on with this generator,
+        so that nothing runs twice.
+        """
+        run: _Run | None = None
+        try:
+            run = self._start(opening)
+            spec = infer_spec(run.keep())
+        except _Exhausted:
+            return None
+        except BaseException as error:  # noqa: BLE001  # the user's code may raise anything
+            return self._failure(error, 0)
+        self._spare = (opening, run)
+        return spec
+
+    def _turn(self) -> None:
+        work = self._exchange.next(IDLE_SECONDS)
+        if isinstance(work, Job) and work.dropped:
+            self._close(self._runs.pop(work.key, None))
+        elif isinstance(work, Job):
+            self._advance(work)
+        elif work is not None:
+            work()
+
+    def _advance(self, job: Job) -> None:
+        element = job.made
+        try:
+            run = self._run_for(job)
+            self._switch_to(run)
+            value = run.element()
+        except _Exhausted:
+            self._finish(job)
+            return
+        except BaseException as error:  # noqa: BLE001  # the user's code may raise anything
+            self._finish(job, self._failure(error, element))
+            return
+        assert self._normalizer is not None  # streams are opened after the spec is known
+        try:
+            leaves = self._normalizer.leaves(value)
+        except ElementError as error:
+            failure = Failure(element, type(error).__name__, str(error)[:MAX_TEXT], "")
+            self._finish(job, failure)
+            return
+        self._exchange.add(job, leaves)
+
+    def _run_for(self, job: Job) -> _Run:
+        run = self._runs.get(job.key)
+        if run is None:
+            run = self._runs[job.key] = self._take_spare(job.opening) or self._start(job.opening)
+        return run
+
+    def _take_spare(self, opening: Open) -> _Run | None:
+        """The searched generator, if ``opening`` asks for just that; else it is closed."""
+        if self._spare is None:
+            return None
+        (searched, run), self._spare = self._spare, None
+        same = (opening.index, opening.count, opening.epoch, opening.seed, opening.start) == (
+            searched.index, searched.count, searched.epoch, searched.seed, searched.start,
+        )  # fmt: skip
+        if same:
+            return run
+        self._close(run)
+        return None
+
+    def _start(self, opening: Open) -> _Run:
+        self._park()
+        run = _Run(self._source, opening, divided=self._divided)
+        self._current = run
+        return run
+
+    def _switch_to(self, run: _Run) -> None:
+        """Give a generator the global random states that it left behind."""
+        if self._current is not run:
+            self._park()
+            random.setstate(run.states[0])
+            np.random.set_state(run.states[1])
+            self._current = run
+
+    def _park(self) -> None:
+        if self._current is not None:
+            self._current.states = random_states()
+            self._current = None
+
+    def _finish(self, job: Job, failure: Failure | None = None) -> None:
+        self._close(self._runs.pop(job.key, None))
+        self._exchange.finish(job, failure)
+
+    def _close(self, run: _Run | None) -> None:
+        if run is None:
+            return
+        if self._current is run:
+            self._current = None
+        try:
+            run.close()
+        except Exception:
+            logger.exception("the generator raised while it was being closed")
+
+    def _failure(self, error: BaseException, element: int) -> Failure:
+        """What the trainer is told; a signal's request to stop goes on upwards."""
+        if isinstance(error, StopRequested):
+            raise error
+        trace = user_traceback(error, skip=3)
+        return Failure(element, type(error).__name__, str(error)[:MAX_TEXT], trace)
+
+
+class StopRequested(BaseException):
+    """Raised by the worker's SIGTERM handler to leave the user's code at once."""

@@ -1,0 +1,100 @@
+"""The process boundary: a worker is a fresh interpreter that we exec, never a fork of ours.
+
+Owns one child process, its process group and its two pipes. The child's `__main__` is not the
+parent's; it gets the parent's folder and module search path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from .reports import Command, LineReader, write_line
+
+__all__ = ["WorkerProcess", "describe_exit"]
+
+#: One thread each: the workers are the parallelism (petastorm #432, tensorpack's tutorial).
+_ONE_THREAD = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+)  # fmt: skip
+#: The devices belong to the trainer.
+_NO_DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+
+_BOOTSTRAP = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from genserver.server.worker_main import main; main(*map(int, sys.argv[2:]))"
+)
+
+
+class WorkerProcess:
+    """One worker, as the supervisor holds it. Main thread only (parent-death is per thread)."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        """``config`` is plain data; it reaches the child as the first line of its pipe."""
+        down_read, self._down = os.pipe()
+        up, up_write = os.pipe()
+        environment = dict(os.environ)
+        for name in _ONE_THREAD:
+            environment.setdefault(name, "1")
+        environment.update(dict.fromkeys(_NO_DEVICES, "-1"))
+        environment["PYTHONUNBUFFERED"] = "1"
+        command = [
+            sys.executable, "-c", _BOOTSTRAP, json.dumps(sys.path), str(down_read), str(up_write),
+        ]  # fmt: skip
+        try:
+            # A group of its own: Ctrl-C in the terminal reaches the supervisor alone, and what
+            # the generator starts can be ended with it.
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, pass_fds=(down_read, up_write),
+                env=environment, start_new_session=True,
+            )  # fmt: skip
+        finally:
+            os.close(down_read)
+            os.close(up_write)
+        self.fd = up
+        self.reader = LineReader(up)
+        os.write(self._down, json.dumps(config).encode() + b"\n")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def tell(self, command: Command) -> None:
+        """Write to the worker; one that is gone is noticed by its exit."""
+        with contextlib.suppress(BrokenPipeError):
+            write_line(self._down, command)
+
+    def exit_code(self) -> int | None:
+        """The exit code once the process has ended (negative: the signal), else None."""
+        return self._process.poll()
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Signal the worker and whatever it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    def close(self) -> None:
+        """Close the pipes, after the process has ended."""
+        os.close(self._down)
+        os.close(self.fd)
+
+
+def describe_exit(code: int) -> str:
+    """A sentence's end for an exit code, with the likely cause of a signal."""
+    if code >= 0:
+        return f"exit code {code}"
+    number = -code
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    likely = {
+        "SIGKILL": ", perhaps out of memory",
+        "SIGSEGV": ", a crash in native code",
+        "SIGABRT": ", an abort in native code",
+        "SIGBUS": ", a crash in native code or a full file system under a mapped file",
+    }.get(name, "")
+    return f"{name}{likely}"

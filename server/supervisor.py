@@ -1,0 +1,207 @@
+"""The shell of the supervisor: executes what `Fleet` decides. Runs no user code.
+
+Owns the worker processes, the control socket and the private folder of the workers' sockets. One
+thread; signal handlers only record. Leaves nothing behind: sockets, folder and processes go in a
+fixed order, workers before the folder that they bind in.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+
+from genserver.protocol.endpoint import Endpoint
+from genserver.protocol.messages import Status
+from genserver.protocol.transport.connection import host_id
+from genserver.protocol.transport.loop import Loop
+from genserver.protocol.transport.serving import ControlEnd
+from genserver.protocol.transport.sockets import Router, check_safe, close_context
+
+from .config import ConfigError, ServeConfig
+from .exit_codes import ExitCode
+from .fleet import Abort, Action, Fleet, Publish, Ready, Spawn, Tell
+from .platform import private_folder_parent, usable_cores
+from .reports import Stop, parse_report
+from .spawn import WorkerProcess, describe_exit
+
+__all__ = ["Supervisor"]
+
+# Seconds until the next step of the ladder, by why the server stops (design 8).
+#: SIGTERM: the element may be finished ...
+DRAIN_SECONDS = 6.0
+#: ... then the generator is left by SIGTERM, its finally blocks run; this is also where SIGINT
+#: begins ...
+TERM_SECONDS = 1.2
+#: ... then SIGKILL, which only an uninterruptible system call can outlast.
+KILL_SECONDS = 0.5
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
+
+
+class Supervisor:
+    """One server. `run` belongs to the main thread of its process."""
+
+    def __init__(
+        self, config: ServeConfig, *, announce: Callable[[Endpoint, Status], None]
+    ) -> None:
+        """``announce`` is called once everything serves, with the real endpoint."""
+        self._config = config
+        self._announce = announce
+        self._fleet = Fleet(config, usable_cores(), host_id())
+        self._processes: dict[int, WorkerProcess] = {}
+        self._loop = Loop()
+        self._loop.tick_every = 0.5
+        self._endpoint = config.endpoint
+        self._folder = ""
+        self._control: ControlEnd | None = None
+        self._exit = ExitCode.OK
+        self._failure = ""
+        self._ladder: list[tuple[float, Callable[[], None]]] = []
+
+    def run(self) -> ExitCode:
+        """Serve until a signal or a failure; returns the exit code.
+
+        Raises `EndpointError` when the endpoint is refused or in use, `ConfigError` with its code
+        and sentence for whatever else ended the server.
+        """
+        check_safe(self._config.endpoint, insecure_network=self._config.insecure_network)
+        router = Router()
+        try:
+            self._endpoint = router.bind(self._config.endpoint)
+            self._folder = tempfile.mkdtemp(prefix="genserver-", dir=private_folder_parent())
+            self._control = ControlEnd(self._loop, router, secrets.randbits(64), self._fleet.status)
+            self._serve()
+        finally:
+            self._clean_up(router)
+        if self._failure:
+            raise ConfigError(self._failure, self._exit)
+        return self._exit
+
+    def _serve(self) -> None:
+        handlers = {s: signal.signal(s, lambda *_: None) for s in _SIGNALS}
+        before = signal.set_wakeup_fd(self._loop.wake_fd, warn_on_full_buffer=False)
+        self._loop.on_signal = self._on_signal
+        self._loop.every_tick(self._tick)
+        try:
+            self._execute(self._fleet.start())
+            self._loop.run()
+        finally:
+            signal.set_wakeup_fd(before)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def _execute(self, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Spawn):
+                self._spawn(action.index)
+            elif isinstance(action, Tell):
+                self._processes[action.index].tell(action.command)
+            elif isinstance(action, Publish):
+                assert self._control is not None  # made before the first action
+                self._control.publish()
+            elif isinstance(action, Ready):
+                self._announce(self._endpoint, self._fleet.status())
+            elif isinstance(action, Abort):
+                self._failure, self._exit = action.text, action.code
+                self._stop("failed: " + action.text.partition("\n")[0], drain=False)
+
+    def _spawn(self, index: int) -> None:
+        tcp = self._endpoint.scheme == "tcp"
+        # Worker i listens at the control port + 1 + i, so that a firewall rule can be written;
+        # where the control port was not chosen, neither is the worker's.
+        port = self._endpoint.port + 1 + index if self._config.endpoint.port else 0
+        process = WorkerProcess(
+            {
+                "parent": os.getpid(),
+                "index": index,
+                "target": self._config.target,
+                "arguments": self._config.arguments,
+                "sharding": self._config.sharding,
+                "ipc": os.path.join(self._folder, f"{index}.sock"),
+                "tcp": str(self._endpoint.with_port(port)) if tcp else "",
+            }
+        )
+        self._processes[index] = process
+        self._fleet.spawned(index, process.pid)
+        self._loop.add(process.fd, lambda: self._read_reports(index))
+
+    def _read_reports(self, index: int) -> bool:
+        process = self._processes[index]
+        for line in process.reader.lines():
+            self._execute(self._fleet.report(index, parse_report(line)))
+        if process.reader.ended:
+            self._loop.remove(process.fd)
+        return False
+
+    def _on_signal(self, number: int) -> None:
+        if number == signal.SIGCHLD:
+            self._reap()
+        elif self._fleet.stopping or number == signal.SIGINT:
+            self._exit = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
+            self._stop(f"stopped by {signal.Signals(number).name}", drain=False)
+        else:
+            self._stop("stopped by SIGTERM", drain=True)
+
+    def _reap(self) -> None:
+        for index, process in list(self._processes.items()):
+            code = process.exit_code()
+            if code is None:
+                continue
+            self._read_reports(index)  # what it said last explains its end
+            process.signal_group(signal.SIGKILL)  # its own children end with it
+            self._loop.remove(process.fd)
+            process.close()
+            del self._processes[index]
+            self._execute(self._fleet.exited(index, describe_exit(code)))
+        if self._fleet.stopping and not self._processes:
+            self._loop.stop()
+
+    def _stop(self, reason: str, *, drain: bool) -> None:
+        """Say goodbye and climb the ladder: finish, TERM, KILL."""
+        assert self._control is not None  # made before the first action
+        self._fleet.stop()
+        self._control.publish()
+        self._control.leave(reason)
+        now = time.monotonic()
+        term = now + DRAIN_SECONDS if drain else now
+        kill = term + TERM_SECONDS
+        self._ladder = [
+            (term, lambda: self._signal_all(signal.SIGTERM)),
+            (kill, lambda: self._signal_all(signal.SIGKILL)),
+            (kill + KILL_SECONDS, self._loop.stop),
+        ]
+        for process in self._processes.values():
+            process.tell(Stop(reason))
+        self._loop.hurry(term)
+        if not self._processes:
+            self._loop.stop()
+
+    def _tick(self, now: float) -> None:
+        self._reap()  # a SIGCHLD may have been merged with another
+        while self._ladder and self._ladder[0][0] <= now:
+            self._ladder.pop(0)[1]()
+        if self._ladder:
+            self._loop.hurry(self._ladder[0][0])
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        if number is signal.SIGKILL and self._processes and self._exit is ExitCode.OK:
+            self._exit = ExitCode.TERMINATED
+        for process in self._processes.values():
+            process.signal_group(number)
+
+    def _clean_up(self, router: Router) -> None:
+        """Workers first: they bind in the folder."""
+        for process in self._processes.values():
+            process.signal_group(signal.SIGKILL)
+        if self._control is not None:
+            self._control.close()
+        else:
+            router.close()
+        close_context()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,63 @@
+"""`Worker`: what a generator learns about its part of the job. Public."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Worker", "random_states"]
+
+
+class Worker:
+    """Passed to a generator that has a parameter named ``worker`` or annotated `Worker`.
+
+    ``index`` and ``count`` run over all workers of all servers of a trainer, so that
+    ``items[worker.index :: worker.count]`` divides the work. ``epoch`` counts the trainer's passes
+    from 0. ``rng`` is a numpy Generator seeded by (seed, index, epoch); so are the global states
+    of `random` and `numpy.random`. ``start`` is the element to begin with after a restart: a
+    generator that reads it before its first ``yield`` must begin there, any other is run from its
+    beginning and the first elements are dropped.
+
+    Belongs to the thread that runs the generator.
+    """
+
+    def __init__(
+        self, index: int = 0, count: int = 1, epoch: int = 0, seed: int = 0, start: int = 0,
+        *, stream: int | None = None,
+    ) -> None:  # fmt: skip
+        """``stream`` seeds instead of ``index`` where the workers do not divide the work."""
+        self.index = index
+        self.count = count
+        self.epoch = epoch
+        self.seed = seed
+        self._start = start
+        self._stream = index if stream is None else stream
+        self.seeks = False
+        self.rng = np.random.default_rng(self._sequence(0))
+
+    @property
+    def start(self) -> int:
+        """The element to begin with."""
+        self.seeks = True
+        return self._start
+
+    def _sequence(self, purpose: int) -> np.random.SeedSequence:
+        return np.random.SeedSequence((self.seed, self._stream, self.epoch), spawn_key=(purpose,))
+
+    def seed_globals(self) -> None:
+        """Set the states of `random` and `numpy.random`, which belong to the whole process."""
+        random.seed(int.from_bytes(self._sequence(1).generate_state(8).tobytes(), "little"))
+        np.random.set_state(np.random.RandomState(np.random.MT19937(self._sequence(2))).get_state())
+
+    def __repr__(self) -> str:
+        return (
+            f"Worker(index={self.index}, count={self.count}, epoch={self.epoch}, "
+            f"seed={self.seed}, start={self._start})"
+        )
+
+
+def random_states() -> tuple[Any, Any]:
+    """The global states of `random` and `numpy.random`."""
+    return random.getstate(), np.random.get_state()

@@ -1,0 +1,208 @@
+"""The worker process: entry point, and the wiring of its two threads.
+
+The main thread runs the user's generators; the I/O thread owns the data socket. Imports no
+TensorFlow, and says what it costs when the user's module does. It ends when the supervisor does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import resource
+import secrets
+import select
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+from genserver.protocol.endpoint import Endpoint, parse_endpoint
+from genserver.protocol.errors import EndpointError
+from genserver.protocol.messages import Open
+from genserver.protocol.spec import ElementSpec
+from genserver.protocol.transport.exchange import Failure
+from genserver.protocol.transport.loop import Loop
+from genserver.protocol.transport.serving import DataEnd
+from genserver.protocol.transport.sockets import Router, close_context
+from genserver.protocol.worker_end import WorkerEnd
+
+from .config import ConfigError
+from .exit_codes import ExitCode
+from .platform import die_with_parent
+from .reports import (
+    Bound,
+    Command,
+    Empty,
+    Failed,
+    Found,
+    LineReader,
+    Loaded,
+    Search,
+    Stop,
+    UseSpec,
+    parse_command,
+    write_line,
+)
+from .runner import Runner, StopRequested
+from .source import load_source
+
+__all__ = ["main"]
+
+logger = logging.getLogger("genserver")
+
+#: Seconds that the supervisor's first line may take.
+CONFIG_SECONDS = 30.0
+#: Seconds that the I/O thread gets to say goodbye.
+GOODBYE_SECONDS = 1.0
+#: How long (seconds) a generator in pure Python may keep the I/O thread from the interpreter. The
+#: default of 5 ms is paid at each of the five or so hand-overs of a message.
+SWITCH_INTERVAL = 0.001
+
+
+def main(down: int, up: int) -> None:
+    """Serve until told to stop; never returns normally with work left."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    config = _first_line(down)
+    if not die_with_parent(config["parent"]):
+        sys.exit(ExitCode.OK)
+    process = _Process(config, down, up)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor's business
+    signal.signal(signal.SIGTERM, process.on_sigterm)
+    sys.exit(process.run())
+
+
+def _first_line(down: int) -> dict[str, Any]:
+    data = b""
+    while not data.endswith(b"\n"):
+        readable, _, _ = select.select([down], [], [], CONFIG_SECONDS)
+        piece = os.read(down, 1) if readable else b""
+        if not piece:
+            sys.exit(ExitCode.OK)  # the supervisor is gone before it said anything
+        data += piece
+    config: dict[str, Any] = json.loads(data)
+    return config
+
+
+class _Process:
+    def __init__(self, config: dict[str, Any], down: int, up: int) -> None:
+        self._config = config
+        self._up = up
+        self._index: int = config["index"]
+        self._loop = Loop()
+        self._router = Router()
+        self._data = DataEnd(self._loop, self._router, WorkerEnd(secrets.randbits(64)))
+        self._commands = LineReader(down)
+        self._loop.add(down, self._read_commands)
+        self._thread = threading.Thread(target=self._loop.run, name="genserver-io", daemon=True)
+        self._runner: Runner | None = None
+        self._stopping = False
+
+    def run(self) -> ExitCode:
+        """Bind, load, serve; the exit code."""
+        try:
+            self._bind()
+            self._thread.start()
+            self._load()
+            assert self._runner is not None  # _load made it
+            self._runner.run()
+        except (EndpointError, ConfigError) as error:
+            code = ExitCode.UNAVAILABLE if isinstance(error, EndpointError) else error.code
+            write_line(self._up, Failed(int(code), str(error)))
+            return code
+        except StopRequested:
+            return ExitCode.OK
+        finally:
+            self._end()
+        return ExitCode.OK
+
+    def on_sigterm(self, _number: int, _frame: FrameType | None) -> None:
+        """Leave the user's code at once; its finally blocks run."""
+        if not self._stopping:
+            self._stopping = True
+            self._data.exchange.stop()
+            raise StopRequested
+
+    def _bind(self) -> None:
+        _raise_descriptor_limit()
+        ipc, port = self._config["ipc"], 0
+        self._router.bind(Endpoint("ipc", path=ipc))
+        if self._config["tcp"]:
+            port = self._router.bind(parse_endpoint(self._config["tcp"])).port
+        write_line(self._up, Bound(ipc, port))
+
+    def _load(self) -> None:
+        source = load_source(self._config["target"], self._config["arguments"])
+        if "tensorflow" in sys.modules and self._index == 0:
+            logger.warning(
+                "%s imports TensorFlow: every worker pays its start-up and about 0.5 GB of memory",
+                self._config["target"],
+            )
+        divided = self._config["sharding"] != "off"
+        self._runner = Runner(source, self._data.exchange, divided=divided)
+        spec = None if source.spec is None else source.spec.to_wire()
+        write_line(self._up, Loaded(source.worker_parameter is not None, spec, source.length))
+
+    def _end(self) -> None:
+        if self._thread.is_alive():
+            self._loop.call(lambda: self._data.leave("the server stopped"))
+            self._loop.stop()
+            self._thread.join(GOODBYE_SECONDS)
+        if not self._thread.is_alive():
+            self._data.close()
+            close_context()
+
+    # On the I/O thread.
+
+    def _read_commands(self) -> bool:
+        for line in self._commands.lines():
+            self._obey(parse_command(line))
+        if self._commands.ended:
+            self._die()
+        return False
+
+    def _obey(self, command: Command) -> None:
+        if isinstance(command, Stop):
+            self._data.exchange.stop()
+        elif isinstance(command, Search):
+            opening = Open(0, command.index, command.count, 0, command.seed)
+            self._data.exchange.command(lambda: self._search(opening))
+        elif isinstance(command, UseSpec):
+            spec = ElementSpec.from_wire(command.spec)
+            self._data.exchange.command(lambda: self._use(spec))
+            self._data.serve(spec)
+
+    def _die(self) -> None:
+        """The supervisor is gone: leave nothing behind, the user's own children included."""
+        self._data.close()
+        with contextlib.suppress(OSError):  # the last worker removes the folder
+            os.rmdir(os.path.dirname(self._config["ipc"]))
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    # On the main thread.
+
+    def _use(self, spec: ElementSpec) -> None:
+        assert self._runner is not None  # commands wait for the runner
+        self._runner.use_spec(spec)
+
+    def _search(self, opening: Open) -> None:
+        assert self._runner is not None  # commands wait for the runner
+        found = self._runner.search(opening)
+        if found is None:
+            write_line(self._up, Empty())
+        elif isinstance(found, Failure):
+            text = (
+                f"{self._config['target']} failed before its first element: "
+                f"{found.kind}: {found.text}\n{found.traceback}"
+            )
+            write_line(self._up, Failed(int(ExitCode.GENERATOR), text.rstrip()))
+        else:
+            write_line(self._up, Found(found.to_wire()))
+
+
+def _raise_descriptor_limit() -> None:
+    """As many descriptors as allowed: libzmq spins a core when it runs out (rule T9)."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
