@@ -19,6 +19,7 @@ from genserver.protocol.chunk import LARGE_ELEMENT, Column
 from genserver.protocol.dtypes import TEXT, numpy_dtype
 from genserver.protocol.normalize import TextArray
 from genserver.protocol.spec import ArraySpec, ElementSpec
+from tensorflow.python.eager import core as tf_core
 
 from .lane import Lane, Run
 from .options import OptionError, PullOptions
@@ -33,6 +34,28 @@ __all__ = ["make_dataset"]
 POLL_SECONDS = 0.1
 #: Elements that wait on the training device, or in front of the step.
 PREFETCH = 2
+
+
+def _let_interrupts_through() -> None:
+    """Have Ctrl-C end TensorFlow's wait as a KeyboardInterrupt.
+
+    When C++ returns an error, TensorFlow builds a Python exception whose ``__init__`` is the first
+    bytecode that the main thread runs, so a pending KeyboardInterrupt is raised inside it; pybind11
+    turns that into a RuntimeError ("MISMATCH of original and normalized active exception types",
+    seen with 2.21). Without bytecode in the constructor it is raised a moment later, as itself.
+    A TensorFlow whose exception looks different is left alone.
+    """
+    broken = getattr(tf_core, "_NotOkStatusException", None)
+    init = vars(broken).get("__init__") if broken is not None else None
+    names = ("message", "code", "payloads")
+    if getattr(getattr(init, "__code__", None), "co_varnames", ())[1:4] != names:
+        return
+    del broken.__init__
+    for index, name in enumerate(names):
+        setattr(broken, name, property(lambda error, index=index: error.args[index]))
+
+
+_let_interrupts_through()
 
 
 def make_dataset(
@@ -51,7 +74,9 @@ def make_dataset(
     lanes = _lane_count(plan, cycle_length, deterministic=source.options.deterministic)
     say(f"{', '.join(source.names)}: seed {plan.seed}, {lanes} lane(s); {plan.memory}")
     dataset = _cut(_pull(source, plan.spec, lanes), plan.spec)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(_cardinality(plan)))
+    if plan.cardinality != UNKNOWN:
+        length = tf.data.INFINITE_CARDINALITY if plan.cardinality == INFINITE else plan.cardinality
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(length))
     tf_options = tf.data.Options()
     # A server is not a file: there is nothing that MirroredStrategy could shard.
     tf_options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
@@ -148,11 +173,6 @@ def _prefetched(
     # Small elements wait as chunks inside the interleave; a second queue would only cost a thread.
     small = spec.nbytes is not None and nbytes < LARGE_ELEMENT
     return dataset if size == 0 or (prefetch is None and small) else dataset.prefetch(size)
-
-
-def _cardinality(plan: Plan) -> int:
-    special = {INFINITE: tf.data.INFINITE_CARDINALITY, UNKNOWN: tf.data.UNKNOWN_CARDINALITY}
-    return int(special.get(plan.cardinality, plan.cardinality))
 
 
 def _tf_dtype(leaf: ArraySpec) -> tf.DType:

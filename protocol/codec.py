@@ -92,7 +92,7 @@ def encode(numbered: Numbered) -> list[Frame]:
     if isinstance(message, Item):
         header["n"] = message.chunk.n
         header["a"] = _describe(message.chunk.columns, frames)
-    packed: bytes = msgpack.packb(header, use_bin_type=True)
+    packed: bytes = msgpack.packb(header, use_bin_type=True, unicode_errors="replace")
     if len(packed) > MAX_HEADER:
         raise LocalProtocolError(f"{kind.name} needs a header of {len(packed)} bytes")
     return [packed, *frames]
@@ -212,6 +212,8 @@ def _shape(n: int, leaf: ArraySpec, shape: object) -> tuple[int, ...]:
         raise RemoteProtocolError("item: no shape")
     if any(type(dim) is not int or not 0 <= dim <= MAX_DIM for dim in shape):
         raise RemoteProtocolError("item: malformed shape")
+    if _count(tuple(max(1, dim) for dim in shape)) > MAX_FRAME:
+        raise RemoteProtocolError("item: too large a shape")  # numpy refuses it even without data
     if shape[0] != n or not leaf.admits(shape[1:]):
         raise RemoteProtocolError(f"item: shape {list(shape)} does not fit {n} elements of {leaf}")
     return shape
@@ -233,7 +235,9 @@ def _array_sizes(n: int, leaf: ArraySpec, array: object) -> list[int]:
     text = leaf.dtype in TEXT
     if array[0] == _FRAME and len(array) == 2 and not text:
         return [count * DTYPES[leaf.dtype].itemsize]
-    if array[0] == _TEXT_FRAMES and len(array) == 3 and text and type(array[2]) is int:
+    if array[0] == _TEXT_FRAMES and len(array) == 3 and text:
+        if type(array[2]) is not int or array[2] < 0:
+            raise RemoteProtocolError("item: malformed length of texts")
         return [(count + 1) * 8, array[2]]
     if array[0] == _TEXT_INLINE and len(array) == 3 and text:
         return []

@@ -14,7 +14,7 @@ import numpy as np
 
 from .dtypes import TEXT, name_of, numpy_dtype
 from .errors import ElementError, ElementMismatch
-from .spec import ArraySpec, ElementSpec, Node, Record
+from .spec import MAX_DEPTH, ArraySpec, ElementSpec, Node, Record, nameable
 
 __all__ = ["Leaf", "Normalizer", "TextArray", "infer_spec"]
 
@@ -41,14 +41,18 @@ _PYTHON_SCALARS = {bool: "bool", int: "int64", float: "float32", complex: "compl
 
 def infer_spec(element: object) -> ElementSpec:
     """The spec of ``element`` with exact dimensions; `ElementError` names what cannot travel."""
-    return ElementSpec(_infer(element, "element"))
+    return ElementSpec(_infer(element, "element", 0))
 
 
-def _infer(value: object, path: str) -> Node:
+def _infer(value: object, path: str, depth: int) -> Node:
     parts = _parts(value, path)
+    if depth > MAX_DEPTH:
+        raise ElementError(path, f"an element may be nested {MAX_DEPTH} deep")
     if parts is not None:
         kind, title, named = parts
-        items = tuple(_infer(v, f"{path}{_step(kind, n)}") for n, v in named)
+        if kind == "named" and not nameable(title, [n for n, _ in named]):
+            raise ElementError(path, f"the named tuple {title} needs plain ASCII names; use a dict")
+        items = tuple(_infer(v, f"{path}{_step(kind, n)}", depth + 1) for n, v in named)
         return Record(kind, tuple(n for n, _ in named), items, title)
     name, leaf, _ = _leaf(value, path)
     return ArraySpec(name, tuple(leaf.shape))
@@ -94,7 +98,7 @@ class Normalizer:
                 path, f"the spec says {spec}, the generator gave a {_shape_of(value)}"
             )
         name, leaf, weak = _leaf(value, path)
-        if name != spec.dtype:
+        if weak or name != spec.dtype:
             leaf = _convert(path, spec, name, leaf, weak)
         if not spec.admits(leaf.shape):
             raise ElementMismatch(
@@ -111,7 +115,13 @@ class Normalizer:
         except ElementError:
             return ""
         root = _relax(self.spec.root, found.root)
-        return "" if root is None else str(root)
+        if root is None or root == self.spec.root:
+            return ""
+        try:
+            Normalizer(ElementSpec(root)).leaves(element)
+        except ElementError:
+            return ""
+        return str(root)
 
 
 def _relax(ours: Node, theirs: Node) -> Node | None:
@@ -124,7 +134,13 @@ def _relax(ours: Node, theirs: Node) -> Node | None:
         return ArraySpec(ours.dtype, tuple(a if a == b else None for a, b in pairs))
     if len(ours.items) != len(theirs.items):
         return None
-    items = [_relax(a, b) for a, b in zip(ours.items, theirs.items, strict=True)]
+    others = theirs.items
+    if ours.kind == theirs.kind:
+        named = dict(zip(theirs.names, theirs.items, strict=True))
+        others = tuple(named[name] for name in ours.names if name in named)
+    if len(others) != len(ours.items):
+        return None
+    items = [_relax(a, b) for a, b in zip(ours.items, others, strict=True)]
     if any(item is None for item in items):
         return None
     return Record(ours.kind, ours.names, tuple(i for i in items if i is not None), ours.title)
@@ -159,15 +175,18 @@ def _count(names: tuple[str, ...]) -> str:
 
 
 def _leaf(value: Any, path: str) -> tuple[str, Leaf, bool]:
-    """(dtype name, leaf, weak): weak values are Python's own and may take the spec's dtype."""
+    """(dtype name, leaf, weak): weak values are Python's own and may take the spec's dtype.
+
+    A weak leaf keeps Python's precision until `_convert` has given it the spec's.
+    """
+    if isinstance(value, str):  # before arrays: numpy's own scalar texts lose final NULs as such
+        return "str", TextArray((), (_utf8(value, path),)), False
+    if isinstance(value, bytes | bytearray | memoryview):
+        return "bytes", TextArray((), (bytes(value),)), False
     if isinstance(value, np.ndarray | np.generic):
         return _from_array(np.asarray(value), path)
     if type(value) in _PYTHON_SCALARS:
         return _from_scalar(value, path)
-    if isinstance(value, str):
-        return "str", TextArray((), (value.encode(),)), False
-    if isinstance(value, bytes | bytearray | memoryview):
-        return "bytes", TextArray((), (bytes(value),)), False
     if isinstance(value, list):
         return _from_list(value, path)
     if value is None:
@@ -182,13 +201,14 @@ def _leaf(value: Any, path: str) -> tuple[str, Leaf, bool]:
 def _from_scalar(value: Any, path: str) -> tuple[str, Leaf, bool]:
     name = _PYTHON_SCALARS[type(value)]
     try:
-        return name, np.asarray(value, dtype=numpy_dtype(name)), True
+        # A float keeps its double precision, in case that the spec says float64.
+        return name, np.asarray(value, np.int64 if name == "int64" else None), True
     except OverflowError:
         raise ElementError(path, f"the int {value} does not fit int64") from None
 
 
 def _from_list(value: list[Any], path: str) -> tuple[str, Leaf, bool]:
-    first = value
+    first: Any = value
     while isinstance(first, list) and first:
         first = first[0]
     weak = type(first) in _PYTHON_SCALARS
@@ -198,8 +218,13 @@ def _from_list(value: list[Any], path: str) -> tuple[str, Leaf, bool]:
         raise ElementError(
             path, f"the list is ragged or mixed ({error}); pad it to one shape"
         ) from None
+    if array.dtype.kind in "SU":
+        # Numpy's fixed-width texts drop final NULs, and took numbers for texts.
+        array = np.array(value, dtype=object)
     if array.dtype == np.float64 and (weak or array.size == 0):
-        return "float32", array.astype(np.float32), True
+        if type(first) is int and _all_ints(value):
+            raise ElementError(path, "the ints fit neither int64 nor uint64")
+        return "float32", array, True
     name, leaf, _ = _from_array(array, path)
     return name, leaf, weak
 
@@ -214,8 +239,8 @@ def _from_array(array: np.ndarray[Any, Any], path: str) -> tuple[str, Leaf, bool
         }.get(array.dtype.kind, "convert it with .astype()")  # fmt: skip
         raise ElementError(path, f"dtype {array.dtype} cannot travel; {advice}")
     if name in TEXT:
-        encoded = np.char.encode(array, "utf-8") if name == "str" else array
-        items = tuple(bytes(item) for item in encoded.ravel().tolist())
+        texts = array.ravel().tolist()
+        items = tuple(_utf8(text, path) for text in texts) if name == "str" else tuple(texts)
         return name, TextArray(tuple(array.shape), items), False
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
@@ -225,33 +250,42 @@ def _from_array(array: np.ndarray[Any, Any], path: str) -> tuple[str, Leaf, bool
 def _from_objects(array: np.ndarray[Any, Any], path: str) -> tuple[str, Leaf, bool]:
     flat = array.ravel().tolist()
     kinds = {type(item) for item in flat}
-    if kinds <= {str} and flat:
-        return "str", TextArray(tuple(array.shape), tuple(i.encode() for i in flat)), False
-    if kinds <= {bytes}:
-        return "bytes", TextArray(tuple(array.shape), tuple(flat)), False
+    if flat and all(issubclass(kind, str) for kind in kinds):
+        return "str", TextArray(tuple(array.shape), tuple(_utf8(i, path) for i in flat)), False
+    if all(issubclass(kind, bytes) for kind in kinds):
+        return "bytes", TextArray(tuple(array.shape), tuple(map(bytes, flat))), False
     names = ", ".join(sorted(kind.__name__ for kind in kinds))
     raise ElementError(
         path, f"an object array of {names} cannot travel; only of str or of bytes, or convert it"
     )
 
 
+def _all_ints(value: list[Any]) -> bool:
+    return all(type(item) is int for item in np.array(value, dtype=object).ravel().tolist())
+
+
+def _utf8(text: str, path: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise ElementError(path, "the str is not valid Unicode; yield it as bytes") from None
+
+
 def _convert(path: str, spec: ArraySpec, name: str, leaf: Leaf, weak: bool) -> Leaf:
     """``leaf`` as the spec's dtype when that loses nothing, else `ElementMismatch`."""
     if isinstance(leaf, TextArray):
-        if spec.dtype in TEXT:
-            return leaf  # str and bytes are one to TensorFlow; the spec decides what users see
-        raise ElementMismatch(path, f"the spec says {spec}, this element is {name}")
+        if spec.dtype not in TEXT:
+            raise ElementMismatch(path, f"the spec says {spec}, this element is {name}")
+        if spec.dtype == "str" and not all(map(_is_utf8, leaf.items)):
+            raise ElementMismatch(
+                path, "the spec says str, these bytes are no UTF-8; declare bytes"
+            )
+        return leaf  # str and bytes are one to TensorFlow; the spec decides what users see
+    if weak and spec.dtype in TEXT and leaf.size == 0:
+        return TextArray(tuple(leaf.shape), ())
     if weak and spec.dtype not in TEXT:
-        target = numpy_dtype(spec.dtype)
-        with np.errstate(all="ignore"):
-            cast = leaf.astype(target)
-        inexact = spec.dtype.startswith(("float", "bfloat", "complex"))
-        floating = name in ("float32", "complex128")
-        same = bool(np.array_equal(cast.astype(leaf.dtype), leaf, equal_nan=floating))
-        kindred = (spec.dtype == "bool") == (name == "bool") and (
-            name != "complex128" or spec.dtype.startswith("complex")
-        )
-        if kindred and (same or (inexact and floating)):
+        cast = _cast(spec.dtype, name, leaf)
+        if cast is not None:
             return cast
         raise ElementMismatch(
             path, f"the spec says {spec}, and the value {_show(leaf)} does not fit without loss"
@@ -261,6 +295,34 @@ def _convert(path: str, spec: ArraySpec, name: str, leaf: Leaf, weak: bool) -> L
         f"the spec says {spec}, this element is {name}; convert it in the generator "
         f"(.astype('{spec.dtype}')), or declare {name}",
     )
+
+
+def _is_utf8(item: bytes) -> bool:
+    try:
+        item.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _cast(
+    dtype: str, name: str, leaf: np.ndarray[Any, Any]
+) -> np.ndarray[Any, np.dtype[Any]] | None:
+    """A weak leaf as ``dtype``: a float may be rounded, all else keeps its value, or None."""
+    target = numpy_dtype(dtype)
+    if leaf.dtype == target:
+        return leaf
+    complexes = dtype.startswith("complex")
+    if (dtype == "bool") != (name == "bool") or (name == "complex128" and not complexes):
+        return None
+    with np.errstate(all="ignore"):
+        cast = leaf.astype(target)
+        if name in ("float32", "complex128") and dtype.startswith(("float", "bfloat", "complex")):
+            return cast if np.array_equal(np.isfinite(cast), np.isfinite(leaf)) else None
+        real = cast.real if complexes else cast
+        # Of -1 as uint64 the way back makes -1 again, hence the signs.
+        same = np.array_equal(real.astype(leaf.dtype), leaf)
+        return cast if same and np.array_equal(real < 0, leaf < 0) else None
 
 
 def _show(leaf: np.ndarray[Any, Any]) -> str:

@@ -7,6 +7,7 @@ from TensorFlow's ``TensorSpec`` without importing TensorFlow. Pure.
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,10 @@ from typing import Any
 from .dtypes import TEXT, dtype_named
 from .errors import RemoteProtocolError, SpecError
 
-__all__ = ["ArraySpec", "ElementSpec", "Node", "Record", "parse_spec", "spec_from_signature"]
+__all__ = [
+    "ArraySpec", "ElementSpec", "MAX_DEPTH", "Node", "Record", "nameable", "parse_spec",
+    "spec_from_signature",
+]  # fmt: skip
 
 MAX_RANK = 32  # numpy's own limit before 2.0; nobody trains on more
 MAX_LEAVES = 4096
@@ -24,6 +28,9 @@ MAX_DEPTH = 16
 MAX_DIM = 2**31 - 1
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'" + r'|"(?:[^"\\]|\\.)*"', re.DOTALL)
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_SIZE = re.compile(r"\d{1,10}(?!\d)|None|\?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,12 @@ class Record:
         return f"{self.title}{{{pairs}}}"
 
     def _written_names(self) -> list[str]:
-        return [n if _IDENTIFIER.fullmatch(n) else repr(n) for n in self.names]
+        return [n if _IDENTIFIER.fullmatch(n) else _quoted(n) for n in self.names]
+
+
+def _quoted(name: str) -> str:
+    escaped = name.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 Node = ArraySpec | Record
@@ -183,18 +195,19 @@ def _from_wire(wire: object, depth: int, budget: list[int]) -> Node:
 def _record(kind: str, names: tuple[str, ...], items: tuple[Node, ...], title: str) -> Record:
     if len(set(names)) != len(names):
         raise RemoteProtocolError("element spec: a name occurs twice")
-    if kind == "named":
-        # namedtuple() builds a class from these texts, so they must be what a class would allow.
-        bad = [n for n in (title, *names) if not n.isidentifier() or n.startswith("_")]
-        if bad or not all(_safe_identifier(n) for n in (title, *names)):
-            raise RemoteProtocolError("element spec: malformed named tuple")
+    if kind == "tuple" and names != tuple(str(i) for i in range(len(names))):
+        raise RemoteProtocolError("element spec: malformed tuple")
+    if kind == "named" and not nameable(title, names):
+        raise RemoteProtocolError("element spec: malformed named tuple")
+    if kind != "named" and title:
+        raise RemoteProtocolError("element spec: only a named tuple has a title")
     return Record(kind, names, items, title)
 
 
-def _safe_identifier(name: str) -> bool:
-    import keyword
-
-    return _IDENTIFIER.fullmatch(name) is not None and not keyword.iskeyword(name)
+def nameable(title: str, names: Sequence[str]) -> bool:
+    """Whether namedtuple(), which builds a class from these texts, may be given them."""
+    plain = all(_IDENTIFIER.fullmatch(n) and not keyword.iskeyword(n) for n in (title, *names))
+    return plain and not any(name.startswith("_") for name in names)
 
 
 def _array_from_wire(dtype: object, shape: object) -> ArraySpec:
@@ -220,23 +233,29 @@ def spec_from_signature(signature: object) -> ElementSpec:
         return signature
     if isinstance(signature, str):
         return parse_spec(signature)
-    return ElementSpec(_node_from_signature(signature, "output_signature"))
+    return ElementSpec(_node_from_signature(signature, "output_signature", 0))
 
 
-def _node_from_signature(value: Any, path: str) -> Node:
+def _node_from_signature(value: Any, path: str, depth: int) -> Node:
+    if depth > MAX_DEPTH:
+        raise SpecError(f"{path}: an element may be nested {MAX_DEPTH} deep")
     if isinstance(value, ArraySpec):
         return value
     if isinstance(value, dict):
         if any(not isinstance(key, str) for key in value):
             raise SpecError(f"{path}: dict keys must be str")
         names = tuple(sorted(value))
-        items = tuple(_node_from_signature(value[n], f"{path}[{n!r}]") for n in names)
+        items = tuple(_node_from_signature(value[n], f"{path}[{n!r}]", depth + 1) for n in names)
         return Record("dict", names, items)
     if isinstance(value, tuple):
         fields = getattr(value, "_fields", None)
         names = tuple(fields) if fields else tuple(str(i) for i in range(len(value)))
-        items = tuple(_node_from_signature(v, f"{path}[{i}]") for i, v in enumerate(value))
+        items = tuple(
+            _node_from_signature(v, f"{path}[{i}]", depth + 1) for i, v in enumerate(value)
+        )
         title = type(value).__name__ if fields else ""
+        if fields and not nameable(title, names):
+            raise SpecError(f"{path}: the named tuple {title} needs plain ASCII names; use a dict")
         return Record("named" if fields else "tuple", names, items, title)
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return _array_from_signature(value, path)
@@ -279,8 +298,18 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
+        self._depth = -1
 
     def node(self) -> Node:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            self._fail(f"at most {MAX_DEPTH} levels")
+        try:
+            return self._node()
+        finally:
+            self._depth -= 1
+
+    def _node(self) -> Node:
         if self._accept("("):
             return self._tuple()
         if self._accept("{"):
@@ -321,21 +350,15 @@ class _Parser:
             raise SpecError(str(error)) from None
 
     def _key(self) -> str:
-        self._skip()
-        quote = self._text[self._at : self._at + 1]
-        if quote in ("'", '"'):
-            end = self._text.find(quote, self._at + 1)
-            if end < 0:
-                self._fail(f"a closing {quote}")
-            key = self._text[self._at + 1 : end]
-            self._at = end + 1
-            return key
+        for quote in "'\"":
+            if self._peek(quote):
+                return _ESCAPE.sub(r"\1", self._match(_QUOTED, f"a closing {quote}")[1:-1])
         return self._match(_IDENTIFIER, "a name")
 
     def _shape(self) -> tuple[int | None, ...]:
         dims: list[int | None] = []
         while not self._accept("]"):
-            word = self._match(re.compile(r"\d+|None|\?"), "a size or None")
+            word = self._match(_SIZE, "a size or None")
             if word.isdigit() and int(word) > MAX_DIM:
                 self._fail(f"a size up to {MAX_DIM}")
             dims.append(int(word) if word.isdigit() else None)

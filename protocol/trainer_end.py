@@ -119,6 +119,7 @@ class TrainerEnd:
         self.link = Link(Role.TRAINER, now)
         self._fence = 0
         self._streams: dict[int, PulledStream] = {}
+        self._announced: tuple[int, ...] = ()  # in the link's HELLO
         self._out: list[Numbered] = []
         self._suspected = False
 
@@ -133,8 +134,8 @@ class TrainerEnd:
         self._out.clear()
         self._suspected = False
         self.link = Link(Role.TRAINER, now)
-        wanted = tuple(sorted(self._streams))
-        self._say(Hello(self.session, self._fence, wanted, features=tuple(FEATURES)), now)
+        self._announced = tuple(sorted(self._streams))
+        self._say(Hello(self.session, self._fence, self._announced, features=tuple(FEATURES)), now)
 
     def open(self, stream: PulledStream, now: float) -> None:
         """Start a stream, now or as soon as the link is ready."""
@@ -212,6 +213,9 @@ class TrainerEnd:
         self.incarnation = message.incarnation
         for stream in list(self._streams.values()):
             self._say_all(stream.open(), now)
+        # Closed since HELLO, when CLOSE could not be said.
+        gone = [stream for stream in self._announced if stream not in self._streams]
+        self._say_all([Close(stream) for stream in gone], now)
         return events
 
     def _stream(self, message: Item | End | Fail | Error, now: float) -> list[Event]:

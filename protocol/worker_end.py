@@ -132,6 +132,7 @@ class WorkerEnd:
         if isinstance(message, Hello):
             return self._hello(peer, known, message, now)
         if isinstance(message, GoAway):
+            self._early.pop(peer, None)
             return self._forget(known.session) if known.session else []
         if known.session is None or known.session.peer != peer:
             return []  # superseded by a newer link of its session

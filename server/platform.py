@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+import tempfile
 
 __all__ = ["die_with_parent", "private_folder_parent", "usable_cores"]
 
@@ -50,7 +51,7 @@ def die_with_parent(parent: int) -> bool:
     return os.getppid() == parent
 
 
-def private_folder_parent() -> str | None:
-    """Where a private folder for sockets belongs, or None for the temporary folder."""
+def private_folder_parent() -> str:
+    """Where a private folder for sockets belongs."""
     folder = os.environ.get("XDG_RUNTIME_DIR", "")
-    return folder if folder and os.access(folder, os.W_OK | os.X_OK) else None
+    return folder if folder and os.access(folder, os.W_OK | os.X_OK) else tempfile.gettempdir()

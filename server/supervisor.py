@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Callable
 
@@ -25,7 +23,8 @@ from genserver.protocol.transport.sockets import Router, check_safe, close_conte
 from .config import ConfigError, ServeConfig
 from .exit_codes import ExitCode
 from .fleet import Abort, Action, Fleet, Publish, Ready, Spawn, Tell
-from .platform import private_folder_parent, usable_cores
+from .platform import usable_cores
+from .private_folder import PrivateFolder
 from .reports import Stop, parse_report
 from .spawn import WorkerProcess, describe_exit
 
@@ -57,7 +56,7 @@ class Supervisor:
         self._loop = Loop()
         self._loop.tick_every = 0.5
         self._endpoint = config.endpoint
-        self._folder = ""
+        self._folder: PrivateFolder | None = None
         self._control: ControlEnd | None = None
         self._exit = ExitCode.OK
         self._failure = ""
@@ -73,7 +72,7 @@ class Supervisor:
         router = Router()
         try:
             self._endpoint = router.bind(self._config.endpoint)
-            self._folder = tempfile.mkdtemp(prefix="genserver-", dir=private_folder_parent())
+            self._folder = PrivateFolder()
             self._control = ControlEnd(self._loop, router, secrets.randbits(64), self._fleet.status)
             self._serve()
         finally:
@@ -115,6 +114,7 @@ class Supervisor:
         # Worker i listens at the control port + 1 + i, so that a firewall rule can be written;
         # where the control port was not chosen, neither is the worker's.
         port = self._endpoint.port + 1 + index if self._config.endpoint.port else 0
+        assert self._folder is not None  # made before the first action
         process = WorkerProcess(
             {
                 "parent": os.getpid(),
@@ -122,7 +122,7 @@ class Supervisor:
                 "target": self._config.target,
                 "arguments": self._config.arguments,
                 "sharding": self._config.sharding,
-                "ipc": os.path.join(self._folder, f"{index}.sock"),
+                "ipc": os.path.join(self._folder.path, f"{index}.sock"),
                 "tcp": str(self._endpoint.with_port(port)) if tcp else "",
             }
         )
@@ -142,7 +142,9 @@ class Supervisor:
         if number == signal.SIGCHLD:
             self._reap()
         elif self._fleet.stopping or number == signal.SIGINT:
-            self._exit = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
+            if not self._failure:
+                interrupted = number == signal.SIGINT
+                self._exit = ExitCode.INTERRUPTED if interrupted else ExitCode.TERMINATED
             self._stop(f"stopped by {signal.Signals(number).name}", drain=False)
         else:
             self._stop("stopped by SIGTERM", drain=True)
@@ -203,5 +205,5 @@ class Supervisor:
         else:
             router.close()
         close_context()
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder is not None:
+            self._folder.remove()

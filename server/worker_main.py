@@ -6,7 +6,6 @@ TensorFlow, and says what it costs when the user's module does. It ends when the
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -146,6 +145,7 @@ class _Process:
         write_line(self._up, Loaded(source.worker_parameter is not None, spec, source.length))
 
     def _end(self) -> None:
+        self._stopping = True  # a SIGTERM from now on changes nothing
         if self._thread.is_alive():
             self._loop.call(lambda: self._data.leave("the server stopped"))
             self._loop.stop()
@@ -175,10 +175,11 @@ class _Process:
             self._data.serve(spec)
 
     def _die(self) -> None:
-        """The supervisor is gone: leave nothing behind, the user's own children included."""
-        self._data.close()
-        with contextlib.suppress(OSError):  # the last worker removes the folder
-            os.rmdir(os.path.dirname(self._config["ipc"]))
+        """The supervisor is gone: end at once, and the user's own children with us.
+
+        The kernel does the same to this process on Linux, also when a C call holds the interpreter.
+        The next server removes the folder.
+        """
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
     # On the main thread.

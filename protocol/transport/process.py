@@ -74,7 +74,9 @@ class _Process:
         if self.chained_fd >= 0:
             with contextlib.suppress(OSError):
                 os.write(self.chained_fd, bytes([number]))
-        if number == signal.SIGINT:
+        # A handler of the user's own, which may only take note, gets its turn with the next
+        # element; only what would raise KeyboardInterrupt ends the wait.
+        if number == signal.SIGINT and signal.getsignal(number) is signal.default_int_handler:
             for function in list(self.interrupted):
                 function()
 

@@ -1,0 +1,57 @@
+# Everything a developer or a new user runs. Needs Python 3.11 or later and make; installs the rest
+# into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# What `make test` runs in parallel: the suite's tests wait more than they compute.
+JOBS ?= 4
+PYTEST_ARGS ?=
+
+.PHONY: demo test lint unit bench must-show clean help
+
+help:
+	@echo "make demo       the main job: train a segmentation network on real scans (3 minutes)"
+	@echo "make test       ruff, mypy --strict and the test suite"
+	@echo "make bench      benchmarks/plain.py: genserver beside plain from_generator"
+	@echo "make must-show  benchmarks/must_show.py: the promises that take minutes to measure"
+	@echo "make clean      remove the environment and caches"
+
+demo: $(VENV)/.demo
+	$(BIN)/python examples/mri/train.py
+
+test: lint unit
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=$(VENV)/typed $(BIN)/mypy
+
+unit: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+bench: $(VENV)/.demo
+	$(BIN)/python benchmarks/plain.py
+
+must-show: $(VENV)/.demo
+	$(BIN)/python benchmarks/must_show.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "genserver needs Python 3.11 or later: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "Python's venv module is missing: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[tensorflow,demo]"
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[tensorflow,demo,test]"
+	@# mypy does not follow the import hook of an editable install; these links show it the packages.
+	@mkdir -p $(VENV)/typed/genserver
+	@for part in protocol server client; do ln -sfn ../../../$$part $(VENV)/typed/genserver/$$part; done
+	@touch $@

@@ -1,0 +1,55 @@
+"""The private folder of a server's sockets: mode 0700, locked while its server lives.
+
+A server that was killed cannot remove its folder; the next one of the same user does, when it can
+take the lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from .platform import private_folder_parent
+
+__all__ = ["PrivateFolder"]
+
+_PREFIX = "genserver-"
+_LOCK = "lock"
+
+
+class PrivateFolder:
+    """Made at construction; `remove` it after the last socket in it is closed."""
+
+    def __init__(self) -> None:
+        parent = private_folder_parent()
+        _remove_abandoned(Path(parent))
+        self.path = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
+        self._lock = os.open(os.path.join(self.path, _LOCK), os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def remove(self) -> None:
+        """Remove the folder with whatever is left in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    for folder in parent.glob(_PREFIX + "*"):
+        try:
+            if folder.is_symlink() or folder.lstat().st_uid != os.getuid():
+                continue
+            # Made before it is locked: a folder without a lock may be a moment old. Leave it.
+            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)

@@ -1,0 +1,79 @@
+"""Servers for the tests: real processes, each test with a private folder for its sockets."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from genserver.server import Server
+
+SUPPORT = Path(__file__).parent.parent / "support"
+
+#: A bound on what a loaded machine may need for something that takes milliseconds.
+PATIENCE = 20.0
+
+Serve = Callable[..., Server]
+
+
+def eventually(condition: Callable[[], bool], seconds: float = PATIENCE) -> bool:
+    """Whether ``condition`` comes true within ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)  # between two looks, not instead of one
+    return True
+
+
+def processes_of(pid: int) -> list[int]:
+    """The children of a process."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            if int(stat.rpartition(")")[2].split()[1]) == pid:
+                found.append(int(entry.name))
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def runtime_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the servers of this test put their sockets; short, for sun_path."""
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp(prefix="gs"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def serve(runtime_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Start servers of tests/support; afterwards nothing of them may be left."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT)]))
+    started: list[tuple[Server, list[int]]] = []
+
+    def start(target: str, **options: object) -> Server:
+        server = Server(f"generators:{target}", **options)  # type: ignore[arg-type]  # as given
+        started.append((server, processes_of(server.pid)))
+        return server
+
+    yield start
+    for server, workers in started:
+        server.stop()
+        assert eventually(lambda workers=workers: not any(map(alive, workers)))
+    assert list(runtime_folder.iterdir()) == []
+    runtime_folder.rmdir()

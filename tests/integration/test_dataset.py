@@ -1,0 +1,208 @@
+"""`from_server` in a TensorFlow trainer, against real servers."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from genserver.client import OptionError, from_server
+
+from .conftest import SUPPORT, Serve, eventually
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+tf = pytest.importorskip("tensorflow")
+
+
+def numbers(dataset: Any) -> list[int]:
+    return [int(number) for number, *_ in dataset]
+
+
+def test_spec_and_cardinality_come_from_the_server(serve: Serve) -> None:
+    """Nothing is declared in the trainer; len() works when the server knows."""
+    server = serve("texts", length=3)
+    dataset = from_server(server.endpoint)
+    assert dataset.element_spec["name"] == tf.TensorSpec((), tf.string)
+    assert dataset.element_spec["tags"] == tf.TensorSpec((2,), tf.string)
+    assert dataset.element_spec["weight"] == tf.TensorSpec((), tf.float32)
+    assert len(dataset) == 3
+    assert [e["name"].numpy().decode() for e in dataset] == [f"scan {n} ü" for n in range(3)]
+
+
+def test_an_endless_server_says_so(serve: Serve) -> None:
+    """--length infinite gives an infinite cardinality."""
+    dataset = from_server(serve("endless", length="infinite", arguments={"kib": 1}).endpoint)
+    assert int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY
+
+
+def test_a_wrong_length_is_found_out(serve: Serve) -> None:
+    """The dataset asserts the declared length."""
+    dataset = from_server(serve("whole", length=9).endpoint)
+    with pytest.raises(tf.errors.FailedPreconditionError, match="9 elements"):
+        list(dataset)
+
+
+def test_every_iterator_is_one_epoch(serve: Serve) -> None:
+    """repeat() and for loops count epochs from 0; each has every element once."""
+    server = serve("numbered", workers=3)
+    dataset = from_server(server.endpoint)
+    got = [(int(n), int(e)) for n, e in dataset.repeat(2)] + [(int(n), int(e)) for n, e in dataset]
+    for epoch in range(3):
+        assert sorted(n for n, e in got if e == epoch) == list(range(20))
+
+
+@pytest.mark.parametrize("leave_after", [0, 1, 7, 19])
+def test_an_iterator_left_early_is_never_seen_again(serve: Serve, leave_after: int) -> None:
+    """take(k) and the next pass: all elements, one epoch."""
+    server = serve("numbered", workers=3)
+    dataset = from_server(server.endpoint)
+    assert len(list(dataset.take(leave_after))) == leave_after
+    got = [(int(n), int(e)) for n, e in dataset]
+    assert sorted(n for n, _ in got) == list(range(20))
+    assert len({e for _, e in got}) == 1
+
+
+def test_deterministic_order_is_the_same_in_every_run(serve: Serve) -> None:
+    """deterministic=True takes the workers in turn, with every lane setting it allows."""
+    server = serve("numbered", workers=3)
+    assert numbers(from_server(server.endpoint, deterministic=True)) == list(range(20))
+    with pytest.raises(OptionError, match="in one lane"):
+        from_server(server.endpoint, deterministic=True, cycle_length=2)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3])
+def test_any_number_of_lanes_gives_every_element_once(serve: Serve, lanes: int) -> None:
+    """cycle_length changes nothing but speed."""
+    server = serve("numbered", workers=3, arguments={"n": 300})
+    assert sorted(numbers(from_server(server.endpoint, cycle_length=lanes))) == list(range(300))
+
+
+def test_large_elements_are_cut_right(serve: Serve) -> None:
+    """1 MiB elements arrive whole and in order per worker, on the device that was asked for."""
+    server = serve("endless", workers=2)
+    dataset = from_server(server.endpoint, device="/CPU:0")
+    seen: dict[int, int] = {0: 0, 1: 1}
+    for element in dataset.take(40):
+        assert element.device.endswith("CPU:0")
+        values = set(element.numpy().tolist())
+        assert len(values) == 1
+        number = int(values.pop())
+        assert number == seen[number % 2]
+        seen[number % 2] += 2
+
+
+def test_a_failure_stays_a_failure(serve: Serve) -> None:
+    """Every later next() raises the same error; none of them ends the data."""
+    iterator = iter(from_server(serve("failing").endpoint))
+    assert [int(next(iterator)) for _ in range(3)] == [0, 1, 2]
+    for _ in range(3):
+        with pytest.raises(tf.errors.UnknownError, match="upside down"):
+            next(iterator)
+
+
+def test_deleting_a_waiting_iterator_is_quick(serve: Serve) -> None:
+    """An iterator over a generator that is stuck in an element is deleted in 200 ms or so."""
+    server = serve("napping", arguments={"seconds": 3600.0}, spec="int64[]")
+    iterator = iter(from_server(server.endpoint).prefetch(1))
+    began = time.monotonic()
+    del iterator
+    gc.collect()
+    assert time.monotonic() - began < 5.0  # a hang is what must not be; the bench has the figure
+
+
+def test_a_deleted_iterator_frees_its_streams(serve: Serve, tmp_path: Path) -> None:
+    """The generators' finally blocks run once the trainer dropped the iterator."""
+    server = serve("tidy", workers=2, arguments={"folder": str(tmp_path)})
+    iterator = iter(from_server(server.endpoint))
+    next(iterator)
+    assert eventually(lambda: len(list(tmp_path.iterdir())) == 2)
+    del iterator
+    gc.collect()
+    assert eventually(lambda: not list(tmp_path.iterdir()))
+
+
+def test_datasets_that_are_gone_hold_nothing(serve: Serve, tmp_path: Path) -> None:
+    """Twenty datasets made, read and dropped leave no stream, descriptor or thread behind."""
+    server = serve("tidy", workers=2, arguments={"folder": str(tmp_path)})
+
+    def once() -> None:
+        next(iter(from_server(server.endpoint)))
+        gc.collect()
+
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    once()
+    assert eventually(lambda: not list(tmp_path.iterdir()))
+    before = descriptors()
+    for _ in range(20):
+        once()
+    assert eventually(lambda: not list(tmp_path.iterdir()))
+    assert eventually(lambda: descriptors() <= before)
+
+
+def test_zip_of_one_dataset_with_itself_gives_two_passes(serve: Serve) -> None:
+    """Two streams of one dataset at once, each whole, with their own epochs."""
+    dataset = from_server(serve("numbered", workers=2).endpoint)
+    pairs = list(tf.data.Dataset.zip((dataset, dataset)))
+    for which in (0, 1):
+        assert sorted(int(pair[which][0]) for pair in pairs) == list(range(20))
+    assert {int(a[1]) for a, _ in pairs} != {int(b[1]) for _, b in pairs}
+
+
+def test_aligned_elements_are_not_copied(serve: Serve) -> None:
+    """What the client hands to TensorFlow starts on 64 bytes, so that TensorFlow can alias it."""
+    from genserver.client.lane import Lane
+    from genserver.client.options import PullOptions
+    from genserver.client.source import Source
+
+    server = serve("endless", workers=1)
+    source = Source(server.endpoint, PullOptions())
+    lane = Lane(source, epoch=0, expect=source.plan().spec)
+    runs = 0
+    while runs < 5:
+        run = lane.take(1.0)
+        if run is not None:
+            runs += 1
+            (column,) = run.columns
+            assert isinstance(column, np.ndarray)
+            assert column.ctypes.data % 64 == 0
+            assert not column.flags.writeable
+    lane.close()
+
+
+TRAINER = """
+import os, sys, time
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+from genserver.client import from_server
+try:
+    for element in from_server(sys.argv[1]):
+        print(int(element), flush=True)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    print(int(next(iter(from_server(sys.argv[1])))), flush=True)
+"""
+
+
+def test_ctrl_c_is_heard_while_tensorflow_waits(serve: Serve) -> None:
+    """SIGINT ends a trainer's wait inside next(), and the trainer can go on with a new iterator."""
+    server = serve("napping", arguments={"seconds": 4.0})
+    with subprocess.Popen(
+        [sys.executable, "-c", TRAINER, server.endpoint],
+        stdout=subprocess.PIPE, text=True, cwd=SUPPORT,
+    ) as trainer:  # fmt: skip
+        assert trainer.stdout is not None
+        assert trainer.stdout.readline().strip() == "0"
+        began = time.monotonic()
+        trainer.send_signal(signal.SIGINT)
+        assert trainer.stdout.readline().strip() == "interrupted"
+        assert time.monotonic() - began < 3.0  # the generator's next element is 4 s away
+        assert trainer.stdout.readline().strip() == "0"
+        assert trainer.wait(30) == 0

@@ -1,0 +1,162 @@
+"""Generators that the tests serve; imported by workers, so it imports nothing of the tests."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from genserver.server import Worker
+
+
+def numbered(worker: Worker, n: int = 20) -> Iterator[tuple[np.int64, np.int64]]:
+    """(number, epoch): the numbers up to n, divided."""
+    for number in range(worker.index, n, worker.count):
+        yield np.int64(number), np.int64(worker.epoch)
+
+
+def whole(n: int = 10) -> Iterator[np.int64]:
+    """A generator that cannot be divided."""
+    for number in range(n):
+        yield np.int64(number)
+
+
+def places(worker: Worker) -> Iterator[dict[str, np.int64]]:
+    """One element that says what the worker was told."""
+    yield {
+        "index": np.int64(worker.index), "count": np.int64(worker.count),
+        "epoch": np.int64(worker.epoch), "seed": np.int64(worker.seed), "pid": np.int64(os.getpid()),
+    }  # fmt: skip
+
+
+def endless(worker: Worker, kib: int = 1024) -> Iterator[np.ndarray[Any, Any]]:
+    """Numbered elements of ``kib`` KiB, for ever."""
+    number = worker.index
+    while True:
+        yield np.full((kib * 256,), number, np.float32)
+        number += worker.count
+
+
+def napping(worker: Worker, seconds: float = 0.25, n: int = 10**9) -> Iterator[np.int64]:
+    """A generator that waits for something else: a disk, a simulator."""
+    for number in range(worker.index, n, worker.count):
+        time.sleep(seconds)
+        yield np.int64(number)
+
+
+def randoms(n: int = 3) -> Iterator[np.ndarray[Any, Any]]:
+    """The global random states, as user code has them."""
+    for _ in range(n):
+        yield np.array([random.random(), np.random.random()])
+
+
+def own_random(worker: Worker, n: int = 3) -> Iterator[np.ndarray[Any, Any]]:
+    """The worker's own random generator."""
+    for _ in range(n):
+        yield worker.rng.random(2)
+
+
+def failing(at: int = 3) -> Iterator[np.int64]:
+    """Raises at element ``at``."""
+    for number in range(at):
+        yield np.int64(number)
+    raise ValueError("the scan is upside down")
+
+
+def changing() -> Iterator[np.ndarray[Any, Any]]:
+    """The second element has another size."""
+    yield np.zeros((2, 3), np.float32)
+    yield np.zeros((2, 5), np.float32)
+
+
+def reusing(n: int = 5) -> Iterator[np.ndarray[Any, Any]]:
+    """Writes every element into one buffer."""
+    buffer = np.empty(1000, np.int64)
+    for number in range(n):
+        buffer[:] = number
+        yield buffer
+
+
+def unable() -> Iterator[dict[str, Any]]:
+    """Yields what cannot travel."""
+    yield {"image": np.zeros(3), "label": None}
+
+
+def nothing(worker: Worker) -> Iterator[np.int64]:
+    """No element from worker 0."""
+    if worker.index > 0:
+        yield np.int64(worker.index)
+
+
+def none_at_all() -> Iterator[np.int64]:
+    """No element at all."""
+    yield from ()
+
+
+def dying(worker: Worker, at: int = 3) -> Iterator[np.int64]:
+    """Worker 1 is killed at its element ``at``, as if out of memory."""
+    number = 0
+    while True:
+        if worker.index == 1 and number == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield np.int64(number)
+        number += 1
+
+
+def tidy(worker: Worker, folder: str) -> Iterator[np.int64]:
+    """Leaves a file while it lives and removes it in its finally block."""
+    path = Path(folder) / f"{os.getpid()}-{worker.index}-{worker.epoch}"
+    path.touch()
+    try:
+        for number in range(10**9):
+            yield np.int64(number)
+    finally:
+        path.unlink()
+
+
+def parental(seconds: float = 600.0) -> Iterator[np.int64]:
+    """Starts a process of its own."""
+    import subprocess
+
+    child = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({seconds})"])
+    while True:
+        yield np.int64(child.pid)
+
+
+def texts() -> Iterator[dict[str, Any]]:
+    """Strings, bytes, arrays of them, and numbers."""
+    for number in range(3):
+        yield {
+            "name": f"scan {number} ü", "jpeg": bytes([number]) * 100_000,
+            "tags": np.array(["a", "bb" * number]), "weight": 0.5 * number, "slices": number,
+        }  # fmt: skip
+
+
+def environment() -> Iterator[np.int64]:
+    """The thread limits and hidden devices of a worker."""
+    blas = int(os.environ["OMP_NUM_THREADS"]) + int(os.environ["OPENBLAS_NUM_THREADS"])
+    yield np.int64(blas if os.environ["CUDA_VISIBLE_DEVICES"] == "-1" else -1)
+
+
+def counting_imports(folder: str, n: int = 2) -> Iterator[np.int64]:
+    """How often this module was imported in this worker, by a file per import."""
+    for _ in range(n):
+        yield np.int64(len(list(Path(folder).iterdir())))
+
+
+if "GENSERVER_TEST_IMPORTS" in os.environ:
+    tempfile.mkstemp(dir=os.environ["GENSERVER_TEST_IMPORTS"])
+
+not_a_generator = 5
+
+
+def returning() -> list[int]:
+    """A function that returns instead of yielding."""
+    return [1, 2, 3]
