@@ -45,14 +45,24 @@ def _let_interrupts_through() -> None:
     seen with 2.21). Without bytecode in the constructor it is raised a moment later, as itself.
     A TensorFlow whose exception looks different is left alone.
     """
-    broken = getattr(tf_core, "_NotOkStatusException", None)
+    broken: Any = getattr(tf_core, "_NotOkStatusException", None)
     init = vars(broken).get("__init__") if broken is not None else None
     names = ("message", "code", "payloads")
     if getattr(getattr(init, "__code__", None), "co_varnames", ())[1:4] != names:
         return
-    del broken.__init__
+    delattr(broken, "__init__")
     for index, name in enumerate(names):
-        setattr(broken, name, property(lambda error, index=index: error.args[index]))
+        setattr(broken, name, _Argument(index))
+
+
+class _Argument:
+    """An attribute that reads an exception's argument until it is assigned to."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+
+    def __get__(self, error: Exception | None, owner: type) -> Any:
+        return self if error is None else error.args[self._index]
 
 
 _let_interrupts_through()

@@ -37,7 +37,7 @@ class _Process:
         self.hooked = False
         self.chained_fd = -1
 
-    def acquire(self) -> Loop:
+    def use(self) -> Loop:
         with self.lock:
             self.users += 1
             if self.thread is None:
@@ -112,7 +112,7 @@ def _get() -> _Process:
 
 def acquire_loop() -> Loop:
     """The running loop; call `release_loop` once for each call. Any thread."""
-    return _get().acquire()
+    return _get().use()
 
 
 def release_loop() -> None:

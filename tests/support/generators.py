@@ -32,7 +32,8 @@ def places(worker: Worker) -> Iterator[dict[str, np.int64]]:
     """One element that says what the worker was told."""
     yield {
         "index": np.int64(worker.index), "count": np.int64(worker.count),
-        "epoch": np.int64(worker.epoch), "seed": np.int64(worker.seed), "pid": np.int64(os.getpid()),
+        "epoch": np.int64(worker.epoch), "seed": np.int64(worker.seed),
+        "pid": np.int64(os.getpid()),
     }  # fmt: skip
 
 

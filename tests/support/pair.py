@@ -176,6 +176,8 @@ class Net:
         self.wires: dict[bytes, Wire] = {}
         self.trainers: list[SimTrainer] = []
         self.lives = 0
+        #: For a direction, how many more messages pass before one is lost.
+        self.losing: dict[str, int] = {}
         self.rebirth()
         if serving:
             self.worker.end.serve(self.now)
@@ -242,6 +244,8 @@ class Net:
         if not wire.to_worker:
             return False
         numbered = _carried(wire.to_worker.popleft())
+        if self._loses("to_worker"):
+            return True
         try:
             self.worker.apply(self.worker.end.receive(wire.peer, numbered, self.now))
         except RemoteProtocolError as error:
@@ -257,6 +261,8 @@ class Net:
         if not trainer.wire.to_trainer:
             return False
         numbered = _carried(trainer.wire.to_trainer.popleft())
+        if self._loses("to_trainer"):
+            return True
         self._happened(trainer, trainer.end.receive(numbered, self.now))
         self.collect()
         return True
@@ -265,8 +271,8 @@ class Net:
         """Deliver everything that is under way, and what that causes."""
         moved = True
         while moved:
-            moved = any([self.to_worker(wire) for wire in list(self.wires.values())])
-            moved |= any([self.to_trainer(trainer) for trainer in self.trainers])
+            moved = sum(self.to_worker(wire) for wire in list(self.wires.values())) > 0
+            moved |= sum(self.to_trainer(trainer) for trainer in self.trainers) > 0
 
     def wait(self, seconds: float, *, flowing: bool = True) -> None:
         """Let time pass, with or without deliveries."""
@@ -285,7 +291,7 @@ class Net:
         busy = True
         while busy:
             self.flow()
-            busy = any([self.make(key) for key in list(self.worker.jobs)])
+            busy = sum(self.make(key) for key in list(self.worker.jobs)) > 0
             for key in list(self.worker.jobs):
                 self.cut(key)
             self.flow()
@@ -311,6 +317,12 @@ class Net:
             trainer.wire.to_worker.extend(trainer.end.outgoing())
         for peer, numbered in self.worker.end.outgoing():
             self.wires[peer].to_trainer.append(numbered)
+
+    def _loses(self, direction: str) -> bool:
+        left = self.losing.pop(direction, None)
+        if left:
+            self.losing[direction] = left - 1
+        return left == 0
 
     def _happened(self, trainer: SimTrainer, events: list[Event]) -> None:
         trainer.apply(events)

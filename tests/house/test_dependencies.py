@@ -1,0 +1,160 @@
+"""The house rules that the source tree must keep, read from its syntax trees."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+PACKAGES = ("server", "client", "protocol")
+SOURCES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
+
+#: What a pure module may not touch: it gets events and time as arguments.
+IMPURE = {
+    "zmq", "socket", "threading", "multiprocessing", "subprocess", "signal", "select", "time",
+    "logging", "tensorflow",
+}  # fmt: skip
+PURE = [
+    *sorted(p for p in (ROOT / "protocol").glob("*.py")),
+    ROOT / "server" / "fleet.py", ROOT / "server" / "config.py", ROOT / "server" / "exit_codes.py",
+    ROOT / "client" / "plan.py", ROOT / "client" / "options.py",
+]  # fmt: skip
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every imported module, relative ones spelled out."""
+    package = ["genserver", *path.relative_to(ROOT).parent.parts]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            yield ".".join([*base, *([node.module] if node.module else [])])
+
+
+def importers_of(module: str) -> list[str]:
+    return [
+        name_of(path)
+        for path in SOURCES
+        if any(name == module or name.startswith(module + ".") for name in imports(path))
+    ]
+
+
+def test_server_and_client_do_not_know_each_other() -> None:
+    """server -> protocol <- client, and protocol knows neither."""
+    for path in SOURCES:
+        home = path.relative_to(ROOT).parts[0]
+        strangers = {"server": ["client"], "client": ["server"], "protocol": ["server", "client"]}
+        for stranger in strangers[home]:
+            found = [n for n in imports(path) if n.startswith(f"genserver.{stranger}")]
+            assert not found, f"{name_of(path)} imports {found}"
+
+
+def test_one_file_opens_sockets() -> None:
+    """zmq and socket are imported in protocol/transport/sockets.py alone."""
+    for module in ("zmq", "socket"):
+        assert importers_of(module) == ["protocol/transport/sockets.py"]
+
+
+def test_one_file_imports_tensorflow() -> None:
+    """tensorflow is imported in client/tensorflow.py, and for type checkers in client."""
+    assert importers_of("tensorflow") == ["client/__init__.py", "client/tensorflow.py"]
+    text = (ROOT / "client" / "__init__.py").read_text()
+    assert text.count("import tensorflow") == 1
+    assert "if TYPE_CHECKING:\n    import tensorflow as tf" in text
+
+
+def test_pure_modules_touch_no_socket_clock_or_thread() -> None:
+    """What decides takes events and time as arguments."""
+    for path in PURE:
+        found = {name.partition(".")[0] for name in imports(path)} & IMPURE
+        assert not found, f"{name_of(path)} imports {found}"
+
+
+def test_nothing_that_unpickles_or_evaluates() -> None:
+    """No pickle, marshal, eval, exec or numpy's allow_pickle anywhere in the packages."""
+    for path in SOURCES:
+        assert not {"pickle", "marshal", "dill", "cloudpickle", "shelve"} & set(imports(path))
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("eval", "exec", "compile"), name_of(path)
+            if isinstance(node, ast.keyword):
+                assert node.arg != "allow_pickle", name_of(path)
+            if isinstance(node, ast.Attribute):
+                assert node.attr not in ("recv_pyobj", "send_pyobj"), name_of(path)
+
+
+#: Calls that wait for ever unless told otherwise, and the least arguments that bound them.
+UNBOUNDED = {"get": 2, "join": 1, "recv": 1, "recv_multipart": 1, "poll": 1, "wait": 1,
+             "select": 4, "communicate": 1, "acquire": 1, "result": 1}  # fmt: skip
+
+
+def unbounded_waits(tree: ast.AST) -> Iterator[ast.Call]:
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        if node.func.attr not in UNBOUNDED:
+            continue
+        given = len(node.args) + len(node.keywords)
+        if node.func.attr == "join" and given == 1 and isinstance(node.func.value, ast.Constant):
+            continue  # a str's join
+        if node.func.attr == "get" and given >= 1:
+            continue  # a dict's get; a queue's has none of ours
+        if node.func.attr == "poll" and given == 0 and _is_process(node.func.value):
+            continue  # Popen.poll does not wait
+        if given < UNBOUNDED[node.func.attr]:
+            yield node
+
+
+def _is_process(value: ast.expr) -> bool:
+    return isinstance(value, ast.Attribute) and value.attr == "_process"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_no_wait_without_a_bound(path: Path) -> None:
+    """Every .get(), .join(), .recv(), .poll() and .wait() says how long."""
+    found = [f"{name_of(path)}:{n.lineno}" for n in unbounded_waits(ast.parse(path.read_text()))]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["queue.get()", "thread.join()", "socket.recv()", "poller.poll()", "event.wait()",
+     "lock.acquire()", "process.communicate()", "select.select(r, w, x)"],
+)  # fmt: skip
+def test_the_rule_on_waits_can_fail(code: str) -> None:
+    """The check above finds each kind of unbounded wait."""
+    assert list(unbounded_waits(ast.parse(code)))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_every_module_says_what_it_exports_and_what_it_is_for(path: Path) -> None:
+    """A docstring, and __all__ where there is anything to export."""
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree)
+    defines = any(isinstance(n, ast.FunctionDef | ast.ClassDef) for n in tree.body)
+    assigned = {
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    assert not defines or "__all__" in assigned
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_files_stay_small(path: Path) -> None:
+    """No file above 400 lines, no function above 60."""
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 60, f"{name_of(path)}: {node.name}"
