@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from _spin import spin
-
 from genserver.server import Worker
 
 

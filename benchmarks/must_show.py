@@ -29,7 +29,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import tensorflow as tf
 from _spin import calibrate
-
 from genserver.client import Client, from_server
 from genserver.server import Server
 

@@ -7,6 +7,7 @@ the decoder rules in docs/protocol.md). Pure.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from dataclasses import dataclass
 from typing import Any
@@ -58,6 +59,7 @@ def dtype_named(name: str) -> Dtype:
         raise SpecError(f"dtype {name!r} cannot travel; known are {', '.join(DTYPES)}") from None
 
 
+@functools.cache
 def numpy_dtype(name: str) -> np.dtype[Any]:
     """The numpy dtype that users see for ``name`` (``object`` for str and bytes)."""
     row = dtype_named(name)
@@ -72,6 +74,7 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
         raise SpecError(f"dtype {name} needs the package {row.module.replace('_', '-')}") from None
 
 
+@functools.lru_cache(maxsize=256)
 def name_of(dtype: np.dtype[Any]) -> str | None:
     """The table's name for a numpy dtype of any byte order, or None when it cannot travel."""
     if dtype.kind == "S":

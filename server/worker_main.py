@@ -145,7 +145,8 @@ class _Process:
         write_line(self._up, Loaded(source.worker_parameter is not None, spec, source.length))
 
     def _end(self) -> None:
-        self._stopping = True  # a SIGTERM from now on changes nothing
+        self._stopping = True
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end is under way
         if self._thread.is_alive():
             self._loop.call(lambda: self._data.leave("the server stopped"))
             self._loop.stop()

@@ -34,6 +34,7 @@ class Loop:
         os.set_blocking(self._reader, False)
         os.set_blocking(self.wake_fd, False)
         self._stopping = False
+        self._waking = False
         self._next_tick = 0.0
         self.on_signal: Callable[[int], None] | None = None
         self._poller.add(self._reader)
@@ -48,6 +49,11 @@ class Loop:
 
     def wake(self) -> None:
         """End the current wait. Any thread; a full pipe means that a wake-up is under way."""
+        # The loop clears the mark before it looks at the calls, so a call that came before is
+        # seen. Writing costs the caller a turn of the interpreter's lock.
+        if self._waking:
+            return
+        self._waking = True
         try:
             os.write(self.wake_fd, b"\0")
         except (BlockingIOError, OSError):
@@ -121,6 +127,7 @@ class Loop:
     def _drain(self) -> None:
         """Empty the pipe. Python writes the numbers of signals into it (set_wakeup_fd)."""
         try:
+            self._waking = False
             data = os.read(self._reader, 4096)
         except BlockingIOError:
             return

@@ -95,7 +95,7 @@ def test_streams_opened_early_start_when_ready() -> None:
     net = Net()
     trainer = net.trainer()
     consumer = net.open(trainer, 0, 5, WINDOW)
-    assert net.settle(lambda: consumer.done)
+    assert net.settle(lambda: consumer.done and not net.worker.jobs)
     assert len(consumer.seen) == 5
 
 
@@ -209,6 +209,8 @@ def test_vanished_sessions_make_room() -> None:
             net.open(trainer, i, 3, WINDOW)
     net.flow()
     net.worker.end.unroutable(gone.wire.peer)
+    net.trainers = [later, here]
+    net.wait(2.0)
     net.worker.end.unroutable(later.wire.peer)
     net.trainers = [here]
     consumer = net.open(here, 9, 3, WINDOW)
@@ -283,6 +285,14 @@ def test_streams_closed_during_the_handshake_are_dropped() -> None:
     net.close(trainer, 0)
     net.flow()
     assert net.worker.jobs == {}
+
+
+def test_a_new_link_begins_with_hello() -> None:
+    """What was to be said on the old link is not said on the new one."""
+    _, trainer = ready()
+    trainer.end.open(PulledStream(opening(0, 3), WINDOW), 0.0)
+    trainer.end.connect(0.0)
+    assert trainer.end.outgoing() == [Numbered(0, Hello(1, 2, (0,)))]
 
 
 def test_beats_keep_a_link() -> None:
