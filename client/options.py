@@ -48,5 +48,6 @@ class PullOptions:
             raise OptionError(f"transport must be one of {TRANSPORTS}, not {self.transport!r}")
         if self.memory_budget is not None and self.memory_budget < 1:
             raise OptionError(f"memory_budget is in bytes, not {self.memory_budget}")
-        if self.connect_timeout <= 0 or self.first_element_timeout <= 0:
-            raise OptionError("timeouts are in seconds and above 0")
+        for name in ("connect_timeout", "first_element_timeout"):
+            if getattr(self, name) <= 0:
+                raise OptionError(f"{name} is in seconds and above 0, not {getattr(self, name)}")

@@ -24,10 +24,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, source / name)
     target = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(target), str(source)],
-        check=True, capture_output=True, timeout=120,
-    )  # fmt: skip
+        [*build, "-o", str(target), str(source)], check=True, capture_output=True, timeout=120
+    )
     (built,) = target.glob("*.whl")
     return built
 

@@ -1,0 +1,195 @@
+"""The runner against an exchange, in one thread: what the worker's main thread does."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from genserver.protocol.messages import Open
+from genserver.protocol.spec import ElementSpec, parse_spec
+from genserver.protocol.transport.exchange import Exchange, Failure
+from genserver.protocol.worker_end import Credit, Dropped, Key, Started
+from genserver.server import Worker
+from genserver.server.runner import Runner
+from genserver.server.source import Source
+
+SPEC = parse_spec("int64[]")
+PLENTY = 10**9
+
+
+class Bench:
+    """A runner, and what it handed over; `turn` is one turn of its loop."""
+
+    def __init__(self, function: Callable[..., Iterator[Any]], spec: ElementSpec = SPEC) -> None:
+        self.exchange = Exchange(lambda key, now: None)
+        self.exchange.spec = spec
+        source = Source(function, {}, "worker", None, -2)
+        self.runner = Runner(source, self.exchange, divided=True)
+        self.runner.use_spec(spec)
+
+    def open(self, stream: int, *, start: int = 0, elements: int = PLENTY) -> Key:
+        key = (1, stream)
+        self.exchange.apply(Started(key, Open(stream, 0, 1, 0, 7, start)))
+        self.exchange.apply(Credit(key, elements, PLENTY))
+        return key
+
+    def turns(self, count: int) -> None:
+        for _ in range(count):
+            self.runner._turn()
+
+    def taken(self, key: Key) -> tuple[list[int], Any]:
+        chunks, finished = self.exchange.take(key)
+        numbers = [int(n) for chunk in chunks for n in np.asarray(chunk.columns[0])]
+        return numbers, finished
+
+
+def count_up(worker: Worker) -> Iterator[int]:
+    yield from range(5)
+
+
+def test_a_stream_runs_as_far_as_its_credit() -> None:
+    """Three elements of credit are three elements; the end needs one more."""
+    bench = Bench(count_up)
+    key = bench.open(1, elements=3)
+    bench.turns(3)
+    assert bench.taken(key) == ([0, 1, 2], None)
+    bench.exchange.apply(Credit(key, PLENTY, PLENTY))
+    bench.turns(3)
+    numbers, finished = bench.taken(key)
+    assert numbers == [3, 4]
+    assert finished is not None
+    assert finished.failure is None
+
+
+def test_streams_take_turns() -> None:
+    """Two streams with credit advance alike, each with its own generator."""
+    bench = Bench(count_up)
+    keys = [bench.open(1), bench.open(2)]
+    bench.turns(6)
+    assert [bench.taken(key)[0] for key in keys] == [[0, 1, 2], [0, 1, 2]]
+
+
+def test_a_dropped_stream_is_closed_at_once() -> None:
+    """Its generator's finally block runs at the next turn."""
+    closed: list[int] = []
+
+    def tidy(worker: Worker) -> Iterator[int]:
+        try:
+            yield from range(100)
+        finally:
+            closed.append(1)
+
+    bench = Bench(tidy)
+    key = bench.open(1)
+    bench.turns(2)
+    bench.exchange.apply(Dropped(key))
+    bench.turns(1)
+    assert closed == [1]
+
+
+def test_a_generator_that_reads_start_seeks_any_other_is_run_again() -> None:
+    """Either way the stream begins at element 3."""
+
+    def seeking(worker: Worker) -> Iterator[int]:
+        yield from range(worker.start, 5)
+
+    for function in (count_up, seeking):
+        bench = Bench(function)
+        key = bench.open(1, start=3)
+        bench.turns(3)
+        numbers, finished = bench.taken(key)
+        assert numbers == [3, 4]
+        assert finished is not None
+
+
+def test_the_searched_generator_goes_on() -> None:
+    """The generator that found the spec is used by the stream that asks for the same."""
+    begun: list[int] = []
+
+    def counted(worker: Worker) -> Iterator[int]:
+        begun.append(1)
+        yield from range(3)
+
+    bench = Bench(counted)
+    assert bench.runner.search(Open(0, 0, 1, 0, 7)) == SPEC
+    key = bench.open(1)
+    bench.turns(4)
+    assert bench.taken(key)[0] == [0, 1, 2]
+    assert begun == [1]
+    bench.open(2)
+    bench.turns(1)
+    assert begun == [1, 1]
+
+
+def test_a_searched_generator_that_nobody_asks_for_is_closed() -> None:
+    """Another seed means another generator, and the searched one ends."""
+    closed: list[int] = []
+
+    def tidy(worker: Worker) -> Iterator[int]:
+        try:
+            yield 1
+        finally:
+            closed.append(worker.seed)
+
+    bench = Bench(tidy)
+    bench.runner.search(Open(0, 0, 1, 0, 99))
+    bench.open(1)
+    bench.turns(1)
+    assert closed == [99]
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("bad"), SystemExit(3), KeyboardInterrupt(), MemoryError(), StopIteration()]
+)
+def test_whatever_the_generator_raises_is_a_failure_of_its_stream(error: BaseException) -> None:
+    """Never an end of data, never the end of the worker."""
+
+    def raising(worker: Worker) -> Iterator[int]:
+        yield 0
+        raise error
+
+    bench = Bench(raising)
+    key = bench.open(1)
+    bench.turns(2)
+    numbers, finished = bench.taken(key)
+    assert numbers == [0]
+    assert isinstance(finished.failure, Failure)
+    assert finished.failure.element == 1
+    other = bench.open(2)
+    bench.turns(1)
+    assert bench.taken(other)[0] == [0]
+
+
+def test_an_element_that_does_not_fit_fails_its_stream_by_path() -> None:
+    """The failure's text names where in the element the mistake is."""
+
+    def changing(worker: Worker) -> Iterator[Any]:
+        yield 0
+        yield np.float64(1.5)
+
+    bench = Bench(changing)
+    key = bench.open(1)
+    bench.turns(2)
+    _, finished = bench.taken(key)
+    assert finished.failure.text.startswith("element: the spec says int64[]")
+
+
+def test_streams_have_their_own_global_random_states() -> None:
+    """Two streams in turn draw what each would draw alone."""
+
+    def drawing(worker: Worker) -> Iterator[int]:
+        for _ in range(3):
+            yield random.randrange(10**6) * 10**6 + int(np.random.randint(10**6))
+
+    alone = Bench(drawing)
+    key = alone.open(1)
+    alone.turns(4)
+    expected, _ = alone.taken(key)
+    bench = Bench(drawing)
+    keys = [bench.open(1), bench.open(2)]
+    bench.turns(8)
+    assert [bench.taken(k)[0] for k in keys] == [expected, expected]

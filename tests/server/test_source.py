@@ -1,0 +1,117 @@
+"""Finding and inspecting the user's generator, and running it: without processes."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from genserver.server import Worker
+from genserver.server.config import ConfigError, ServeConfig, parse_arguments
+from genserver.server.exit_codes import ExitCode
+from genserver.server.source import Source, load_source
+
+
+def by_name(worker: Any, n: int = 3) -> Iterator[int]:
+    yield from range(worker.index, n, worker.count)
+
+
+def by_annotation(part: Worker) -> Iterator[int]:
+    yield part.index
+
+
+def neither(n: int) -> Iterator[int]:
+    yield from range(n)
+
+
+def declared() -> Iterator[Any]:
+    yield np.zeros(3, np.float32)
+
+
+declared.output_signature = "(float32[3])"  # type: ignore[attr-defined]  # as a user writes it
+declared.length = 4  # type: ignore[attr-defined]  # as a user writes it
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> str:
+    made = types.ModuleType("made_for_this_test")
+    for function in (by_name, by_annotation, neither, declared):
+        setattr(made, function.__name__, function)
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    return made.__name__
+
+
+def load(module: str, name: str, **arguments: Any) -> Source:
+    return load_source(f"{module}:{name}", arguments)
+
+
+def test_a_worker_is_filled_in_by_name_or_annotation(module: str) -> None:
+    """A parameter called worker, or annotated Worker under any name, gets it."""
+    assert load(module, "by_name").worker_parameter == "worker"
+    assert load(module, "by_annotation").worker_parameter == "part"
+    assert load(module, "neither", n=2).worker_parameter is None
+    assert list(load(module, "by_name", n=5).call(Worker(1, 2))) == [1, 3]
+
+
+def test_arguments_are_checked_before_anything_runs(module: str) -> None:
+    """A missing and an unknown argument are refused with the signature."""
+    with pytest.raises(ConfigError, match=r"missing a required argument.*\(n: "):
+        load(module, "neither")
+    with pytest.raises(ConfigError, match="unexpected keyword argument 'm'"):
+        load(module, "by_name", m=1)
+
+
+def test_spec_and_length_may_be_attributes(module: str) -> None:
+    """output_signature as text or TensorSpec, length as a count or 'infinite'."""
+    source = load(module, "declared")
+    assert str(source.spec) == "float32[3]" or str(source.spec) == "(float32[3],)"
+    assert source.length == 4
+    assert load(module, "by_name").length == -2
+
+
+def test_a_wrong_length_is_refused(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a count nor 'infinite'."""
+    monkeypatch.setattr(declared, "length", "many")
+    with pytest.raises(ConfigError, match="'many'"):
+        load(module, "declared")
+
+
+def test_arguments_of_the_command_line_are_json_or_text() -> None:
+    """Numbers, lists and true are read as such, a path stays text."""
+    read = parse_arguments(["n=3", "folder=/data", "sizes=[1, 2]", "fast=true", "name=a=b"])
+    assert read == {"n": 3, "folder": "/data", "sizes": [1, 2], "fast": True, "name": "a=b"}
+    for wrong in (["n"], ["1n=3"], ["n=1", "n=2"]):
+        with pytest.raises(ConfigError) as caught:
+            parse_arguments(wrong)
+        assert caught.value.code is ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"target": "scans"}, {"workers": 0}, {"workers": 513}, {"sharding": "x"}, {"seed": -1}],
+)
+def test_a_config_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
+    """Each field is checked where the config is made."""
+    with pytest.raises(ConfigError):
+        ServeConfig(**{"target": "scans:cubes", **options})
+
+
+def test_random_numbers_depend_on_seed_stream_and_epoch() -> None:
+    """worker.rng repeats for the same three and differs when one of them differs."""
+    first = Worker(1, 4, 2, 3).rng.random(4).tolist()
+    assert first == Worker(1, 4, 2, 3).rng.random(4).tolist()
+    assert first == Worker(0, 1, 2, 3, stream=1).rng.random(4).tolist()
+    for other in (Worker(0, 4, 2, 3), Worker(1, 4, 1, 3), Worker(1, 4, 2, 4)):
+        assert first != other.rng.random(4).tolist()
+
+
+def test_reading_start_declares_a_generator_that_seeks() -> None:
+    """A generator that reads worker.start begins there; genserver then drops nothing."""
+    worker = Worker(start=5)
+    assert not worker.seeks
+    assert worker.start == 5
+    assert worker.seeks
