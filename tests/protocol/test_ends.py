@@ -95,7 +95,7 @@ def test_streams_opened_early_start_when_ready() -> None:
     net = Net()
     trainer = net.trainer()
     consumer = net.open(trainer, 0, 5, WINDOW)
-    assert net.settle(lambda: consumer.done and not net.worker.jobs)
+    assert net.settle(lambda: consumer.done)
     assert len(consumer.seen) == 5
 
 
@@ -459,6 +459,14 @@ def test_an_end_is_resent_until_answered() -> None:
     assert end.receive(b"a", Numbered(2, EndAck(4)), 2.0) == [Dropped((7, 4))]
     end.tick(3.0)
     assert said(end) == [Beat()]
+
+
+def test_an_end_is_answered_at_once() -> None:
+    """The worker hears END_ACK without having to say END again."""
+    net, trainer = ready()
+    net.open(trainer, 0, 2, WINDOW)
+    net.work()
+    assert (net.worker.jobs, net.now) == ({}, 0.0)
 
 
 def test_an_end_after_close_is_answered() -> None:

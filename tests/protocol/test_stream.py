@@ -256,6 +256,14 @@ def test_a_resume_resets_the_bytes() -> None:
     assert worker.limit_bytes == 60 + 20
 
 
+def test_a_resume_waits_for_credit() -> None:
+    """Nothing new may be made between a resume's OPEN and its GRANT."""
+    trainer, worker = pair(Window(100, 60))
+    trainer.receive(worker.item(chunk(2)))
+    worker.resume(trainer.open()[0])
+    assert worker.limit_bytes == 20
+
+
 def test_a_resume_after_the_end() -> None:
     """An END that did not arrive is sent again after the elements that did not."""
     trainer, worker = pair()

@@ -117,6 +117,12 @@ class SimWorker:
         if self.jobs[key].builder.n:
             self.end.chunk(key, self.jobs[key].builder.take(), now)
 
+    def kept(self, key: Key) -> int:
+        """Chunks of a stream that are kept for a replay."""
+        stream = self.end._find(key)
+        assert stream is not None  # it has a job
+        return stream.unacknowledged
+
 
 @dataclass(slots=True)
 class Consumer:
