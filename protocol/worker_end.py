@@ -79,6 +79,8 @@ class _Session:
     peer: bytes | None
     last_heard: float
     streams: dict[int, ServedStream] = field(default_factory=dict)
+    #: Those whose OPEN came on the present link; the others' chunks wait for it in their rings.
+    opened: set[int] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -224,6 +226,7 @@ class WorkerEnd:
             self._say(peer, Error(ErrorCode.PROTOCOL.value, "superseded by a newer link"), now)
             return []
         session.fence, session.peer, session.last_heard = hello.fence, peer, now
+        session.opened.clear()
         known.session = session
         features = tuple(sorted(agree(hello.features, FEATURES)))
         self._say(peer, Welcome(self.incarnation, features=features), now)
@@ -247,6 +250,7 @@ class WorkerEnd:
     def _open(
         self, peer: bytes, session: _Session, stream: ServedStream | None, opening: Open, now: float
     ) -> list[Event]:
+        session.opened.add(opening.stream)
         if stream is not None:
             for message in stream.resume(opening):
                 self._say(peer, message, now)
@@ -277,10 +281,11 @@ class WorkerEnd:
         return Dropped((session.token, stream))
 
     def _resend_ends(self, peer: bytes, known: _Peer, now: float) -> None:
-        if known.session is None or known.session.peer != peer:
+        session = known.session
+        if session is None or session.peer != peer or now - known.end_resent < BEAT_EVERY:
             return
-        for stream in known.session.streams.values():
-            if stream.resend is not None and now - known.end_resent >= BEAT_EVERY:
+        for stream in session.streams.values():
+            if stream.resend is not None and stream.id in session.opened:
                 self._say(peer, stream.resend, now)
         known.end_resent = now
 
@@ -290,7 +295,7 @@ class WorkerEnd:
 
     def _say_to(self, key: Key, message: Message, now: float) -> None:
         session = self._sessions[key[0]]
-        if session.peer is not None:
+        if session.peer is not None and key[1] in session.opened:
             self._say(session.peer, message, now)
 
     def _say(self, peer: bytes, message: Message, now: float) -> None:

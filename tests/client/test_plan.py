@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from genserver.client.options import OptionError, PullOptions
 from genserver.client.plan import GIB, INFINITE, MIB, UNKNOWN, Plan, PlanError, make_plan
 from genserver.protocol.messages import Status, WorkerStatus

@@ -295,6 +295,24 @@ def test_a_new_link_begins_with_hello() -> None:
     assert trainer.end.outgoing() == [Numbered(0, Hello(1, 2, (0,)))]
 
 
+def test_nothing_of_a_stream_comes_before_its_resume() -> None:
+    """What is made between WELCOME and the resuming OPEN waits for it, in its place."""
+    net, trainer = ready()
+    consumer = net.open(trainer, 0, 3, WINDOW)
+    net.flow()
+    net.make((1, 0))
+    net.cut((1, 0))
+    net.lose(trainer)
+    net.to_worker(trainer.wire)
+    for _ in range(3):
+        net.make((1, 0))
+    net.worker.end.tick(2.0)
+    net.collect()
+    assert [type(message) for message in on_wire(net, trainer)] == [Welcome, Beat]
+    assert net.settle(lambda: consumer.done)
+    assert (len(consumer.seen), trainer.count(Lost)) == (3, 1)
+
+
 def test_beats_keep_a_link() -> None:
     """Two ends with nothing to say stay ready for as long as they like."""
     net, trainer = ready()

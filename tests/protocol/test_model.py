@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from genserver.protocol.stream import Window
 from genserver.protocol.trainer_end import Lost
-from hypothesis import event, settings
+from hypothesis import Phase, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -151,4 +151,7 @@ class PairMachine(RuleBasedStateMachine):
 
 
 TestPair = PairMachine.TestCase
-TestPair.settings = settings(max_examples=400, stateful_step_count=50)
+TestPair.settings = settings(
+    max_examples=400, stateful_step_count=50, report_multiple_bugs=False,
+    phases=[Phase.reuse, Phase.generate, Phase.shrink],
+)  # fmt: skip

@@ -6,7 +6,6 @@ import itertools
 from typing import Any
 
 import pytest
-
 from genserver.protocol.spec import parse_spec
 from genserver.server.config import ServeConfig
 from genserver.server.exit_codes import ExitCode

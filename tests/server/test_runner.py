@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from genserver.protocol.messages import Open
 from genserver.protocol.spec import ElementSpec, parse_spec
 from genserver.protocol.transport.exchange import Exchange, Failure

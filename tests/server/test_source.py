@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from genserver.server import Worker
 from genserver.server.config import ConfigError, ServeConfig, parse_arguments
 from genserver.server.exit_codes import ExitCode
