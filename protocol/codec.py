@@ -41,7 +41,7 @@ from .messages import (
     Status,
     Welcome,
 )
-from .normalize import TextArray
+from .normalize import MAX_LEAF, TextArray
 from .spec import MAX_DIM, ArraySpec, ElementSpec
 
 __all__ = [
@@ -54,7 +54,7 @@ INLINE_EACH = 4 * 1024
 #: ... as long as all of a message's together stay below this.
 INLINE_TOTAL = 16 * 1024
 #: Largest frame, in bytes: one array of one chunk.
-MAX_FRAME = 4 * 2**30
+MAX_FRAME = MAX_LEAF
 #: Most frames of one message (an array of texts takes two).
 MAX_FRAMES = 2 * 4096 + 1
 MAX_CHUNK = 1 << 20

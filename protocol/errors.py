@@ -15,7 +15,8 @@
     ├── ServerStopped              the server said goodbye while it was needed
     ├── PeerLost                   a peer fell silent and stayed so
     ├── Stalled                    no first element came in time
-    └── Interrupted                Ctrl-C while waiting for an element
+    ├── Interrupted                Ctrl-C while waiting for an element
+    └── InternalError              a bug in genserver
 
 Errors carry fields; the sentence is made in ``__str__`` so that nobody parses it.
 Pure: imports nothing of genserver.
@@ -29,6 +30,7 @@ __all__ = [
     "EndpointError",
     "GeneratorError",
     "GenserverError",
+    "InternalError",
     "Interrupted",
     "LocalProtocolError",
     "PeerLost",
@@ -217,3 +219,10 @@ class Interrupted(GenserverError):
 
     def __str__(self) -> str:
         return "interrupted while waiting for an element"
+
+
+class InternalError(GenserverError):
+    """genserver's own code failed; the log has the traceback."""
+
+    def __str__(self) -> str:
+        return f"a bug in genserver, please report it with the log: {self.args[0]}"

@@ -16,7 +16,7 @@ from .dtypes import TEXT, name_of, numpy_dtype
 from .errors import ElementError, ElementMismatch
 from .spec import MAX_DEPTH, ArraySpec, ElementSpec, Node, Record, nameable
 
-__all__ = ["Leaf", "Normalizer", "TextArray", "infer_spec"]
+__all__ = ["MAX_LEAF", "Leaf", "Normalizer", "TextArray", "infer_spec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,9 @@ class TextArray:
         """What it weighs against the byte credit: the bytes, and eight for each length."""
         return sum(map(len, self.items)) + 8 * len(self.items)
 
+
+#: Largest array of an element, in bytes: a frame's limit.
+MAX_LEAF = 4 * 2**30
 
 #: One array of an element: numeric arrays are of native byte order and may be strided; they are
 #: still the user's memory and must be copied before the generator runs on.
@@ -71,7 +74,10 @@ class Normalizer:
         """
         out: list[Leaf] = []
         for path, spec, value in self._walk(self.spec.root, element, "element"):
-            out.append(self._fit(path, spec, value, element))
+            leaf = self._fit(path, spec, value, element)
+            if leaf.nbytes > MAX_LEAF:
+                raise ElementError(path, f"{leaf.nbytes} bytes; at most {MAX_LEAF} can travel")
+            out.append(leaf)
         return out
 
     def _walk(self, node: Node, value: object, path: str) -> Iterator[tuple[str, ArraySpec, Any]]:

@@ -44,6 +44,7 @@ exit codes: 0 done or stopped by SIGTERM, 64 usage, 65 the generator failed at i
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command and exit."""
+    _warn_of_namesake()
     try:
         code = _run(_parser().parse_args(arguments))
     except ConfigError as error:
@@ -59,6 +60,19 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = ExitCode.OK
     sys.exit(code)
+
+
+def _warn_of_namesake() -> None:
+    """The package index has an unrelated project that is called as our packages are."""
+    try:
+        importlib.metadata.distribution("genserver")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    _fail(
+        "the unrelated package 'genserver' is installed beside 'genserver-data' and may hide it: "
+        "pip uninstall genserver",
+        ExitCode.OK,
+    )
 
 
 def _fail(text: str, code: ExitCode) -> ExitCode:

@@ -29,7 +29,7 @@ logger = logging.getLogger("genserver")
 #: Bounds a wake-up that was missed, in seconds.
 IDLE_SECONDS = 0.5
 #: Longest text of an exception that travels; the traceback has its own limit.
-MAX_TEXT = 4000
+MAX_TEXT = 2_000
 
 
 class _Exhausted(Exception):

@@ -19,7 +19,7 @@ from .worker import Worker
 __all__ = ["Source", "load_source", "user_traceback"]
 
 #: A traceback is cut to its last characters: the end is where the error is.
-MAX_TRACEBACK = 12_000
+MAX_TRACEBACK = 8_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ class _Process:
         self._data = DataEnd(self._loop, self._router, WorkerEnd(secrets.randbits(64)))
         self._commands = LineReader(down)
         self._loop.add(down, self._read_commands)
-        self._thread = threading.Thread(target=self._loop.run, name="genserver-io", daemon=True)
+        self._thread = threading.Thread(target=self._do_io, name="genserver-io", daemon=True)
         self._runner: Runner | None = None
         self._stopping = False
 
@@ -156,6 +156,15 @@ class _Process:
             close_context()
 
     # On the I/O thread.
+
+    def _do_io(self) -> None:
+        try:
+            self._loop.run()
+        except Exception:
+            # A safety net that should never be needed: a worker whose I/O thread is gone would
+            # look alive for ever. Dead, it is named.
+            logger.exception("the I/O thread failed")
+            os._exit(ExitCode.WORKER_DIED)
 
     def _read_commands(self) -> bool:
         for line in self._commands.lines():

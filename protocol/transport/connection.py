@@ -21,6 +21,7 @@ from ..errors import (
     EndpointError,
     GeneratorError,
     GenserverError,
+    InternalError,
     PeerLost,
     Rejected,
     ServerStopped,
@@ -195,7 +196,7 @@ class _Core:
         self._session = secrets.randbits(64)
         self._control: PeerLink | None = None
         self._workers: dict[int, _Worker] = {}
-        self._forget_signals = on_interrupt(self._interrupt)
+        self._forget_signals = on_interrupt(self._interrupt, self._crashed)
         loop.call(self._start)
 
     # Posted by `Connection` and `StreamHandle`.
@@ -254,12 +255,16 @@ class _Core:
             self._retire()
 
     def _give_up(self, now: float) -> None:
-        """A worker that is silent although the supervisor says it lives is only busy."""
+        """Whoever was silent for too long, new links included, ends its streams with an error."""
         assert self._control is not None  # set before the first tick
         silent = now - self._control.heard
-        if silent < GIVE_UP_AFTER or self.error is not None or self.status is None:
-            return
-        self._fail(PeerLost(endpoint=str(self.endpoint), peer="the server", seconds=silent))
+        if silent >= GIVE_UP_AFTER and self.error is None and self.status is not None:
+            self._fail(PeerLost(endpoint=str(self.endpoint), peer="the server", seconds=silent))
+        for index, worker in self._workers.items():
+            silent = now - worker.link.heard
+            if silent >= GIVE_UP_AFTER and worker.consumers:
+                lost = PeerLost(endpoint=str(self.endpoint), peer=f"worker {index}", seconds=silent)
+                self._fail_worker(index, lost)
 
     def _retire(self) -> None:
         """Nobody wants the connection any more: close it and give the loop back."""
@@ -362,6 +367,9 @@ class _Core:
                 del _connections[key]  # the next user gets a new one
         for worker in self._workers:
             self._fail_worker(worker, error)
+
+    def _crashed(self, error: Exception) -> None:
+        self._fail(InternalError(f"{type(error).__name__}: {error}"))
 
     def _interrupt(self) -> None:
         with self.changed:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..codec import ItemHeader, decode_header, decode_item, encode, frame_sizes
 from ..endpoint import Endpoint
-from ..errors import RemoteProtocolError
+from ..errors import EndpointError, RemoteProtocolError
 from ..link import Numbered
 from ..messages import Message
 from ..spec import ElementSpec
@@ -71,9 +71,13 @@ class PeerLink:
     def link(self) -> None:
         """Make a new link; the old socket is thrown away."""
         self._drop_socket()
-        self._dealer = Dealer(self._endpoint())
-        self._loop.add(self._dealer, self._readable)
         self.end.connect(time.monotonic())
+        try:
+            self._dealer = Dealer(self._endpoint())
+        except EndpointError as error:  # its name cannot be resolved at the moment
+            self._dispatch(self.end.lose(str(error)))
+            return
+        self._loop.add(self._dealer, self._readable)
         self.flush()
 
     def close(self) -> None:
@@ -109,8 +113,9 @@ class PeerLink:
     def _dispatch(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, Lost):
-                logger.info("link to %s lost: %s", self._endpoint(), event.reason)
+                logger.info("a link was lost: %s", event.reason)
                 self._relink_at = time.monotonic() + self._back_off
+                self._loop.hurry(self._relink_at)
                 self._drop_socket()
             self._on_event(event)
 

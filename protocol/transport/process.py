@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -18,6 +19,8 @@ from .loop import Loop
 from .sockets import close_context
 
 __all__ = ["acquire_loop", "on_interrupt", "release_loop"]
+
+logger = logging.getLogger("genserver")
 
 #: Seconds that the interpreter waits at exit for the thread to end.
 EXIT_SECONDS = 2.0
@@ -33,7 +36,7 @@ class _Process:
         self.loop.on_signal = self._on_signal
         self.thread: threading.Thread | None = None
         self.exiting = False
-        self.interrupted: list[Callable[[], None]] = []
+        self.users_of_events: list[tuple[Callable[[], None], Callable[[Exception], None]]] = []
         self.hooked = False
         self.chained_fd = -1
 
@@ -63,7 +66,15 @@ class _Process:
 
     def _serve(self) -> None:
         while True:
-            self.loop.run()
+            try:
+                self.loop.run()
+            except Exception as error:
+                # A safety net that should never be needed: without it a bug would leave every
+                # trainer waiting for a thread that is gone.
+                logger.exception("the I/O thread failed")
+                for _, crashed in list(self.users_of_events):
+                    crashed(error)
+                continue
             with self.lock:
                 if self.users == 0 or self.exiting:
                     close_context()
@@ -77,8 +88,8 @@ class _Process:
         # A handler of the user's own, which may only take note, gets its turn with the next
         # element; only what would raise KeyboardInterrupt ends the wait.
         if number == signal.SIGINT and signal.getsignal(number) is signal.default_int_handler:
-            for function in list(self.interrupted):
-                function()
+            for interrupted, _ in list(self.users_of_events):
+                interrupted()
 
     def _hook_signals(self) -> None:
         """Learn of signals: Python's handlers do not run while TensorFlow waits inside next().
@@ -120,14 +131,20 @@ def release_loop() -> None:
     _get().release()
 
 
-def on_interrupt(function: Callable[[], None]) -> Callable[[], None]:
-    """Call ``function`` on the loop's thread at Ctrl-C; returns what takes that back."""
-    interrupted = _get().interrupted
-    interrupted.append(function)
+def on_interrupt(
+    interrupted: Callable[[], None], crashed: Callable[[Exception], None]
+) -> Callable[[], None]:
+    """Call ``interrupted`` at Ctrl-C and ``crashed`` after a bug, on the loop's thread.
+
+    Returns what takes that back.
+    """
+    users = _get().users_of_events
+    pair = (interrupted, crashed)
+    users.append(pair)
 
     def take_back() -> None:
         with contextlib.suppress(ValueError):
-            interrupted.remove(function)
+            users.remove(pair)
 
     return take_back
 

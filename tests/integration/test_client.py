@@ -269,6 +269,47 @@ def test_a_client_may_be_used_by_another_thread(serve: Serve) -> None:
     assert sorted(got) == list(range(20))
 
 
+@pytest.mark.parametrize("transport", ["ipc", "tcp"])
+def test_links_that_are_cut_lose_and_repeat_nothing(serve: Serve, transport: str) -> None:
+    """Every hundred elements all links are thrown away; the streams are resumed on new ones."""
+    server = serve("endless", workers=2, arguments={"kib": 16})
+    with Client(server.endpoint, transport=transport) as client:
+        seen: dict[int, list[int]] = {0: [], 1: []}
+        links = set()
+        for count, element in enumerate(islice(client, 30_000)):
+            number = int(element[0])
+            seen[number % 2].append(number)
+            if count % 100 == 50:
+                core = client._lanes[-1]._reach.connections[0]._core
+                for worker in list(core._workers.values()):
+                    links.add(worker.link._dealer)
+                    core.loop.call(lambda link=worker.link: link._dispatch(link.end.lose("cut")))
+            if len(links) > 20:
+                break
+        assert len(links) > 20
+    for worker, numbers in seen.items():
+        assert numbers == list(range(worker, worker + 2 * len(numbers), 2))
+        assert len(numbers) > 100
+
+
+def test_a_bug_in_the_io_thread_is_an_error_and_no_hang(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever happens on the I/O thread ends the wait of those who depend on it."""
+    from genserver.protocol.errors import InternalError
+    from genserver.protocol.transport import connection
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("made by this test")
+
+    server = serve("napping", workers=1, arguments={"seconds": 0.1})
+    with Client(server.endpoint) as client:
+        monkeypatch.setattr(connection._Core, "took", broken)
+        with pytest.raises(InternalError, match="made by this test"):
+            for _ in client:
+                pass
+
+
 def test_the_io_thread_ends_with_the_last_client(serve: Serve) -> None:
     """A few seconds after the last client nothing of genserver runs in the trainer."""
     server = serve("numbered", workers=2)

@@ -167,6 +167,19 @@ def test_help_shows_examples_and_exit_codes() -> None:
         assert "exit codes" in text
 
 
+def test_an_unrelated_namesake_is_pointed_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index's other `genserver` beside ours gets one sentence."""
+    folder = tmp_path / "genserver-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: genserver\nVersion: 1.0\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert "pip uninstall genserver" in genserver("--version").stderr
+    monkeypatch.delenv("PYTHONPATH")
+    assert genserver("--version").stderr == ""
+
+
 @pytest.fixture
 def leftovers() -> Iterator[None]:
     """What is in the shared folders before is there after."""
