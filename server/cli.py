@@ -18,7 +18,8 @@ from genserver.protocol.endpoint import DEFAULT_ENDPOINT, Endpoint, parse_endpoi
 from genserver.protocol.errors import EndpointError, GenserverError, SpecError, Unreachable
 from genserver.protocol.messages import Status
 from genserver.protocol.spec import parse_spec
-from genserver.protocol.transport.connection import Connection, choose_endpoint, connect
+from genserver.protocol.transport.connection import Connection, connect
+from genserver.protocol.transport.distance import choose_endpoint
 from genserver.protocol.transport.sockets import check_reachable, check_safe
 
 from .config import SHARDINGS, ConfigError, ServeConfig, parse_arguments

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from genserver.protocol.endpoint import Endpoint
 from genserver.protocol.messages import Status
-from genserver.protocol.transport.connection import host_id
+from genserver.protocol.transport.distance import host_id
 from genserver.protocol.transport.loop import Loop
 from genserver.protocol.transport.serving import ControlEnd
 from genserver.protocol.transport.sockets import Router, check_safe, close_context

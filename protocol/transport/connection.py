@@ -27,7 +27,7 @@ from ..errors import (
     ServerStopped,
     WorkerDied,
 )
-from ..messages import Error, Fail, Open, Status, WorkerStatus
+from ..messages import Error, Fail, Open, Status
 from ..stream import Delivery, PulledStream, Window
 from ..trainer_end import (
     Delivered,
@@ -40,12 +40,13 @@ from ..trainer_end import (
     Suspect,
     Told,
 )
+from .distance import choose_endpoint
 from .inbox import Inbox
 from .loop import Loop
 from .peer_link import PeerLink
 from .process import acquire_loop, on_interrupt, release_loop
 
-__all__ = ["Connection", "StreamHandle", "choose_endpoint", "connect", "host_id"]
+__all__ = ["Connection", "StreamHandle", "connect"]
 
 logger = logging.getLogger("genserver")
 
@@ -53,33 +54,6 @@ logger = logging.getLogger("genserver")
 GIVE_UP_AFTER = 120.0
 #: A connection that nobody uses is kept so long (seconds): the next epoch starts at once.
 GRACE = 2.0
-
-
-def host_id() -> str:
-    """What two processes that may share an ipc endpoint have in common: this boot of the kernel."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-def choose_endpoint(
-    control: Endpoint, status: Status, worker: WorkerStatus, transport: str
-) -> Endpoint:
-    """The endpoint of a worker's data, by distance.
-
-    "auto" takes ipc when both are on one host and the file can be seen, else tcp; "ipc" and "tcp"
-    insist. `EndpointError` when there is none.
-    """
-    near = bool(worker.ipc) and status.host == host_id() and os.path.exists(worker.ipc)
-    if near and transport in ("auto", "ipc"):
-        return Endpoint("ipc", path=worker.ipc)
-    if worker.port and control.scheme == "tcp" and transport in ("auto", "tcp"):
-        return control.with_port(worker.port)
-    raise EndpointError(
-        str(control), f"worker {worker.index} cannot be reached by {transport} from here"
-    )
 
 
 class StreamHandle:
