@@ -56,9 +56,6 @@ logger = logging.getLogger("genserver")
 CONFIG_SECONDS = 30.0
 #: Seconds that the I/O thread gets to say goodbye.
 GOODBYE_SECONDS = 1.0
-#: How long (seconds) a generator in pure Python may keep the I/O thread from the interpreter. The
-#: default of 5 ms is paid at each of the five or so hand-overs of a message.
-SWITCH_INTERVAL = 0.001
 
 
 def main(down: int, up: int) -> None:

@@ -32,7 +32,8 @@ def load_half(half: str) -> tuple[Volume, Volume, Volume]:
 
 def tissue(grey: Volume, white: Volume) -> Label:
     """The label of each voxel: 0 background, 1 grey matter, 2 white matter."""
-    return np.stack([1 - grey - white, grey, white]).argmax(axis=0).astype(np.uint8)
+    label: Label = np.stack([1 - grey - white, grey, white]).argmax(axis=0).astype(np.uint8)
+    return label
 
 
 def cubes(worker: Worker, size: int = 32, half: str = "back") -> Iterator[tuple[Volume, Label]]:

@@ -55,7 +55,7 @@ class ClockedModel(keras.Model):
         self.waits: list[float] = []
         self.ends: list[float] = []
 
-    def make_train_function(self, force: bool = False) -> Callable[[Iterator[Any]], Any]:
+    def make_train_function(self, force: bool = False) -> Any:
         if self.train_function is None or force:
             step = tf.function(self.train_step)
             self.train_function = lambda iterator: self._clocked(step, iterator)

@@ -48,6 +48,7 @@ class Report:
     step_s: float  # C
     plain: Way
     served: Way
+    others: float | None  # cores that other programs used meanwhile, where it is known
     total_s: float
     picture: str
 
@@ -114,7 +115,13 @@ class Report:
             f"  gain                    {self.gain:>8.2f} x",
             f"  bound on the gain       {self.bound:>8.2f} x    plain step / ((G + C) / 2)",
             f"  reached                 {self.reached:>8.0%}      of the bound",
+            *self._noise(),
         ]
+
+    def _noise(self) -> list[str]:
+        if self.others is None or self.others < 0.1:
+            return []
+        return [f"  other programs used     {self.others:>8.2f}      of the two cores meanwhile"]
 
     def _verdict(self) -> list[str]:
         def line(good: bool, yes: str, no: str) -> str:

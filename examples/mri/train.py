@@ -25,6 +25,7 @@ from statistics import median
 import keras
 import numpy as np
 import tensorflow as tf
+from cores import Others, keep_to_two_cores
 from cubes import Label, Volume, cubes, load_half, tissue
 from genserver.client import from_server
 from genserver.server import Server, Worker
@@ -35,6 +36,7 @@ from report import Dice, Report, Way
 WORKERS, BATCH, SEED = 2, 4, 7
 ROUNDS, EPOCHS_A_ROUND = 4, 2  # a round has a segment of each kind: noise hits them alike
 WARM_UP = 8  # steps at the start of a segment that are not counted
+SHORT = 32  # steps of a segment that only measures
 SLICE = 40  # of the held-out half, from its back end
 
 
@@ -126,6 +128,14 @@ def seconds_an_element(epoch: int, count: int) -> float:
     return (time.perf_counter() - began) / count
 
 
+def measure_alone(
+    epoch: int, fixed: tf.data.Dataset, model: ClockedModel, measured: Measured
+) -> None:
+    """G and C: the generator and the trainer, each with the machine to itself."""
+    measured.element_s.append(seconds_an_element(epoch, count=SHORT * BATCH // 2))
+    measured.step.fit(model, fixed, SHORT, time.perf_counter(), verbose=0)
+
+
 def measure_round(
     epoch: int,
     steps: int,
@@ -133,21 +143,23 @@ def measure_round(
     models: tuple[ClockedModel, ClockedModel],
     measured: Measured,
 ) -> None:
-    """G, C, the plain way and the served way, one after the other; the last one trains."""
+    """G, C, the plain way and the served way, one after the other; only the last one trains."""
     trained, throwaway = models
-    few = max(steps // 3, 2 * WARM_UP)
     spec = tuple(tf.TensorSpec(part.shape[1:], part.dtype) for part in fixed.element_spec)
-    now = time.perf_counter
-    print(f"Round {epoch + 1} of {ROUNDS}: generator alone, trainer alone, plain way", flush=True)
-    measured.element_s.append(seconds_an_element(epoch, count=few))
-    measured.step.fit(throwaway, fixed, few, now(), verbose=0)
-    measured.plain.fit(throwaway, plain_dataset(epoch, spec), few, now(), verbose=0)
-    print(f"Round {epoch + 1} of {ROUNDS}: training from genserver", flush=True)
-    began, first = now(), epoch * EPOCHS_A_ROUND
+    say(f"Round {epoch + 1} of {ROUNDS}: generator alone, trainer alone, plain from_generator")
+    measure_alone(epoch, fixed, throwaway, measured)
+    began = time.perf_counter()
+    measured.plain.fit(throwaway, plain_dataset(epoch, spec), SHORT, began, verbose=0)
+    say(f"Round {epoch + 1} of {ROUNDS}: training from genserver")
+    began, first = time.perf_counter(), epoch * EPOCHS_A_ROUND
     until = {"initial_epoch": first, "epochs": first + EPOCHS_A_ROUND}
     with served_dataset(epoch) as dataset:
         per_epoch = steps // EPOCHS_A_ROUND
         measured.losses += measured.served.fit(trained, dataset, per_epoch, began, **until)
+
+
+def say(line: str) -> None:
+    print(f"\n{line}", flush=True)
 
 
 def traced_model(steps: int, fixed: tf.data.Dataset) -> ClockedModel:
@@ -180,13 +192,14 @@ def dice(truth: Label, prediction: Label) -> Dice:
 
 def run(steps: int, picture: Path) -> Report:
     """The whole demo."""
-    began = time.perf_counter()
+    began, others = time.perf_counter(), Others()
     scan, grey, white = load_half("front")
     truth, measured, fixed = tissue(grey, white), Measured(), fixed_dataset()
     models = traced_model(steps, fixed), traced_model(steps, fixed)
     untrained = dice(truth, predict(models[0], scan))
     for epoch in range(ROUNDS):
         measure_round(epoch, steps // ROUNDS, fixed, models, measured)
+    measure_alone(ROUNDS, fixed, models[1], measured)
     prediction = predict(models[0], scan)
     trained = dice(truth, prediction)
     shown = Slices(scan[:, SLICE], truth[:, SLICE], prediction[:, SLICE])
@@ -202,17 +215,10 @@ def run(steps: int, picture: Path) -> Report:
         step_s=median(measured.step.step_s),
         plain=measured.plain.way(),
         served=measured.served.way(),
+        others=others.cores(),
         total_s=time.perf_counter() - began,
         picture=str(picture),
     )
-
-
-def two_cores() -> None:
-    """Keep to two cores, so that the bound on the gain holds on a larger machine too."""
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
 
 
 def main() -> int:
@@ -221,8 +227,12 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("demo-out/mri.png"), help="the picture")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     options = parser.parse_args()
+    if options.steps < 4 * ROUNDS * WARM_UP:
+        parser.error(f"--steps must be at least {4 * ROUNDS * WARM_UP}: most of them are counted")
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    two_cores()
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    keep_to_two_cores()
     report = run(options.steps, options.out)
     print(report)
     if options.json:
