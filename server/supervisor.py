@@ -33,9 +33,10 @@ __all__ = ["Supervisor"]
 # Seconds until the next step of the ladder, by why the server stops (design 8).
 #: SIGTERM: the element may be finished ...
 DRAIN_SECONDS = 6.0
-#: ... then the generator is left by SIGTERM, its finally blocks run; this is also where SIGINT
-#: begins ...
-TERM_SECONDS = 1.2
+#: SIGINT: a generator between two short elements is closed in an orderly way ...
+LEAVE_SECONDS = 0.3
+#: ... then SIGTERM makes it leave its element; its finally blocks run ...
+TERM_SECONDS = 1.0
 #: ... then SIGKILL, which only an uninterruptible system call can outlast.
 KILL_SECONDS = 0.5
 
@@ -170,7 +171,7 @@ class Supervisor:
         self._control.publish()
         self._control.leave(reason)
         now = time.monotonic()
-        term = now + DRAIN_SECONDS if drain else now
+        term = now + (DRAIN_SECONDS if drain else LEAVE_SECONDS)
         kill = term + TERM_SECONDS
         self._ladder = [
             (term, lambda: self._signal_all(signal.SIGTERM)),

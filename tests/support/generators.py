@@ -114,8 +114,8 @@ def dying(worker: Worker, at: int = 3) -> Iterator[np.int64]:
 def tidy(worker: Worker, folder: str) -> Iterator[np.int64]:
     """Leaves a file while it lives and removes it in its finally block."""
     path = Path(folder) / f"{os.getpid()}-{worker.index}-{worker.epoch}"
-    path.touch()
     try:
+        path.touch()
         for number in range(10**9):
             yield np.int64(number)
     finally:
