@@ -27,7 +27,7 @@ from .plan import PlanError
 from .typed import ClientOptions
 
 if TYPE_CHECKING:
-    import tensorflow as tf
+    from .tensorflow import Dataset
 
 __all__ = [
     "from_server", "Client", "ClientOptions", "GenserverError", "EndpointError", "GeneratorError",
@@ -43,7 +43,7 @@ def from_server(
     prefetch: int | None = None,
     cycle_length: int | None = None,
     **options: Unpack[ClientOptions],
-) -> tf.data.Dataset:
+) -> Dataset:
     """The elements of one or several servers as a ``tf.data.Dataset`` of single elements.
 
     Structure, shapes, dtypes and cardinality come from the server. Each iterator is one pass; its

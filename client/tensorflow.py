@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -27,7 +27,10 @@ from .plan import INFINITE, SOLITARY, UNKNOWN, Plan
 from .source import Source, say
 from .typed import ClientOptions
 
-__all__ = ["make_dataset"]
+__all__ = ["Dataset", "make_dataset"]
+
+#: For the type of `from_server`, which must not import TensorFlow.
+Dataset: TypeAlias = tf.data.Dataset
 
 #: The longest that TensorFlow's thread waits inside a lane, in seconds: half of what deleting an
 #: iterator may take (design 8).
