@@ -1,8 +1,12 @@
-"""What all tests share: how Hypothesis searches."""
+"""What all tests share: how Hypothesis searches, and the fixtures that start servers."""
 
 from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
+
+from .support.servers import runtime_folder, serve
+
+__all__ = ["runtime_folder", "serve"]
 
 # The machine's speed decides nothing: no deadline, and slow generation is no failure.
 settings.register_profile(

@@ -19,7 +19,7 @@ import pytest
 from genserver.client import Client, ServerStopped
 from genserver.server import Server, ServerFailed
 
-from .conftest import SUPPORT, Serve, alive, eventually, processes_of
+from ..support.servers import SUPPORT, Serve, alive, eventually, processes_of
 
 
 def genserver(*arguments: str, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:

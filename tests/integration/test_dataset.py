@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from genserver.client import OptionError, from_server
 
-from .conftest import SUPPORT, Serve, eventually
+from ..support.servers import SUPPORT, Serve, eventually
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 tf = pytest.importorskip("tensorflow")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .conftest import Serve, processes_of
+from ..support.servers import Serve, processes_of
 
 
 def test_no_process_of_a_server_maps_tensorflow(serve: Serve) -> None:

@@ -1,4 +1,7 @@
-"""Servers for the tests: real processes, each test with a private folder for its sockets."""
+"""Servers for the tests: real processes, each test with a private folder for its sockets.
+
+The fixtures reach the tests through tests/conftest.py.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,12 @@ from pathlib import Path
 import pytest
 from genserver.server import Server
 
-SUPPORT = Path(__file__).parent.parent / "support"
+__all__ = [
+    "PATIENCE", "SUPPORT", "Serve", "alive", "eventually", "processes_of", "runtime_folder",
+    "serve",
+]  # fmt: skip
+
+SUPPORT = Path(__file__).parent
 
 #: A bound on what a loaded machine may need for something that takes milliseconds.
 PATIENCE = 20.0
@@ -62,12 +70,16 @@ def runtime_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def serve(runtime_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """Start servers of tests/support; afterwards nothing of them may be left."""
+    """Start servers of generators in tests/support; afterwards nothing of them may be left.
+
+    A name without a module is one of generators.py.
+    """
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT)]))
     started: list[tuple[Server, list[int]]] = []
 
     def start(target: str, **options: object) -> Server:
-        server = Server(f"generators:{target}", **options)  # type: ignore[arg-type]  # as given
+        whole = target if ":" in target else f"generators:{target}"
+        server = Server(whole, **options)  # type: ignore[arg-type]  # as given
         started.append((server, processes_of(server.pid)))
         return server
 
