@@ -74,7 +74,9 @@ def serve(runtime_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ser
 
     A name without a module is one of generators.py.
     """
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT)]))
+    inherited = os.environ.get("PYTHONPATH")
+    path = [str(SUPPORT), *([inherited] if inherited else [])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
     started: list[tuple[Server, list[int]]] = []
 
     def start(target: str, **options: object) -> Server:
