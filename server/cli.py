@@ -27,6 +27,9 @@ from .exit_codes import ExitCode
 
 __all__ = ["main"]
 
+#: What a reader of our output gets at the end, in seconds, to take the last lines.
+PRINT_SECONDS = 1.0
+
 _EPILOG = """\
 examples:
   genserver serve scans:cubes --workers 4 --arg folder=/data/scans
@@ -160,6 +163,13 @@ def _add_serve(commands: Any) -> None:
         "--ready-fd", type=int, metavar="FD",
         help="write the endpoint and a newline to this descriptor when everything serves",
     )  # fmt: skip
+    serve.add_argument(
+        "--stop-at-eof", action="store_true",
+        help="stop when standard input ends, with the program that holds its other end",
+    )  # fmt: skip
+    serve.add_argument(
+        "--quiet", action="store_true", help="print only what workers print and what goes wrong"
+    )
 
 
 def _length(text: str) -> int:
@@ -184,6 +194,7 @@ def _add_probe(commands: Any) -> None:
 
 
 def _serve(options: argparse.Namespace) -> ExitCode:
+    from .printer import Printer
     from .supervisor import Supervisor
 
     if os.getcwd() not in sys.path and "" not in sys.path:
@@ -200,12 +211,21 @@ def _serve(options: argparse.Namespace) -> ExitCode:
         insecure_network=options.insecure_network,
     )
 
+    printer = Printer()
+
     def announce(endpoint: Endpoint, status: Status) -> None:
-        print(_start_up_line(endpoint, status), flush=True)
+        if not options.quiet:
+            printer.say(_start_up_line(endpoint, status))
         if options.ready_fd is not None:
             os.write(options.ready_fd, f"{endpoint}\n".encode())
 
-    return Supervisor(config, announce=announce).run()
+    supervisor = Supervisor(
+        config, announce=announce, printer=printer, stop_at_eof=options.stop_at_eof
+    )
+    try:
+        return supervisor.run()
+    finally:
+        printer.close(PRINT_SECONDS)
 
 
 def _start_up_line(endpoint: Endpoint, status: Status) -> str:
