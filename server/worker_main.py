@@ -43,6 +43,7 @@ from .reports import (
     Search,
     Stop,
     UseSpec,
+    failed_start,
     parse_command,
     write_line,
 )
@@ -228,11 +229,7 @@ class _Process:
         if found is None:
             write_line(self._up, Empty())
         elif isinstance(found, Failure):
-            text = (
-                f"{self._config['target']} failed before its first element: "
-                f"{found.kind}: {found.text}\n{found.traceback}"
-            )
-            write_line(self._up, Failed(int(ExitCode.GENERATOR), text.rstrip()))
+            write_line(self._up, failed_start(self._config["target"], found))
         else:
             write_line(self._up, Found(found.to_wire()))
 

@@ -55,6 +55,12 @@ def napping(worker: Worker, seconds: float = 0.25, n: int = 10**9) -> Iterator[n
         yield np.int64(number)
 
 
+def stuck(worker: Worker) -> Iterator[np.int64]:
+    """Gives one element and takes an hour for the next."""
+    yield np.int64(worker.index)
+    time.sleep(3600)
+
+
 def randoms(n: int = 3) -> Iterator[np.ndarray[Any, Any]]:
     """The global random states, as user code has them."""
     for _ in range(n):
