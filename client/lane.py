@@ -78,12 +78,14 @@ class Lane:
             raise self._error
         try:
             run = self._take(seconds)
+            if run is None and not self.ended:
+                self._report()
         except GenserverError as error:
             self._error = error
+            # A notebook's last traceback keeps an interrupted iterator: its workers are free now.
+            self.close()
             raise
-        if run is None and not self.ended:
-            self._report()
-        elif run is not None:
+        if run is not None:
             self._got_any = True
             self._waiting_since = self._reported = time.monotonic()
         return run
@@ -168,8 +170,7 @@ class Lane:
             return  # the reach reports while it connects; nothing is reported to a debugger
         limit = self._source.options.first_element_timeout
         if not self._got_any and waited >= limit:
-            self._error = Stalled(seconds=waited, workers=self._reach.describe())
-            raise self._error
+            raise Stalled(seconds=waited, workers=self._reach.describe())
         if now - self._reported >= REPORT_EVERY:
             self._reported = now
             which = "an" if self._got_any else "the first"

@@ -104,8 +104,9 @@ class Reach:
             if status is None:
                 self._report(connection)
                 return None
-            if status.state == "failed":
-                raise ServerStopped(endpoint=str(connection.endpoint), reason=status.cause)
+            if status.state != "ready":
+                reason = status.cause or "it was just being stopped"
+                raise ServerStopped(endpoint=str(connection.endpoint), reason=reason)
             statuses.append(status)
         options = self._source.options
         self._plan = make_plan(self._source.names, statuses, options, memory=memory_size())
@@ -160,7 +161,7 @@ class Reach:
 
 
 def _settled(status: Status) -> bool:
-    return status.state in ("ready", "failed")
+    return status.state in ("ready", "stopping", "failed")
 
 
 def memory_size() -> int:

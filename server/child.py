@@ -63,10 +63,12 @@ class ChildServer:
         for name, value in arguments.items():
             command += ["--arg", f"{name}={json.dumps(value)}"]
         try:
+            # A session of its own: Ctrl-C in a terminal and a notebook's interrupt go to the whole
+            # group, and mean this process.
             self._process = subprocess.Popen(
                 [*command, "--ready-fd", str(writer)], pass_fds=(writer,), cwd=cwd,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": _search_path()},
+                env={**os.environ, "PYTHONPATH": _search_path()}, start_new_session=True,
             )  # fmt: skip
         finally:
             os.close(writer)

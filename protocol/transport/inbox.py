@@ -31,7 +31,8 @@ class Inbox:
         self._sources = [_Source() for _ in range(sources)]
         self._turn = 0
         self._error: GenserverError | None = None
-        self._waiting = False
+        #: Whether the last `take` found nothing, or one is waiting now.
+        self._starved = False
 
     def put(self, source: int, delivery: Delivery) -> None:
         """More elements arrived."""
@@ -52,9 +53,9 @@ class Inbox:
             self._changed.notify_all()
 
     def interrupt(self) -> None:
-        """Ctrl-C: fail if somebody is waiting in vain."""
+        """Ctrl-C: fail if somebody waits in vain, be it in several short waits."""
         with self._changed:
-            if self._waiting:
+            if self._starved:
                 self._error = self._error or Interrupted()
                 self._changed.notify_all()
 
@@ -79,6 +80,7 @@ class Inbox:
         with self._changed:
             while True:
                 found = self._find(source)
+                self._starved = found is None
                 if found is not None:
                     self._turn = found + 1
                     return found, self._sources[found].ready.popleft()
@@ -87,9 +89,7 @@ class Inbox:
                 left = deadline - time.monotonic()
                 if left <= 0 or self._exhausted(source):
                     return None
-                self._waiting = True
                 self._changed.wait(left)
-                self._waiting = False
 
     def _find(self, source: int | None) -> int | None:
         if source is not None:

@@ -6,6 +6,7 @@ be used from a finalizer. What it runs must not block. No unbounded wait: it wak
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import deque
@@ -88,6 +89,12 @@ class Loop:
         """Return from `run` soon. Any thread."""
         self._stopping = True
         self.wake()
+
+    def forget_signals(self) -> None:
+        """Signals that came while nobody ran concern nobody."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._reader, 1 << 16)
+        self._waking = False
 
     def run(self) -> None:
         """Serve until `stop`; what was called before it still runs. May be called again."""

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 
@@ -38,6 +39,7 @@ class _Process:
         self.exiting = False
         self.users_of_events: list[tuple[Callable[[], None], Callable[[Exception], None]]] = []
         self.hooked = False
+        self.follows_ipython = False
         self.chained_fd = -1
 
     def use(self) -> Loop:
@@ -46,7 +48,7 @@ class _Process:
             if self.thread is None:
                 self.thread = threading.Thread(target=self._serve, name="genserver-io", daemon=True)
                 self.thread.start()
-            self._hook_signals()
+            self.hook_signals()
         return self.loop
 
     def release(self) -> None:
@@ -65,6 +67,7 @@ class _Process:
             thread.join(EXIT_SECONDS)
 
     def _serve(self) -> None:
+        self.loop.forget_signals()
         while True:
             try:
                 self.loop.run()
@@ -91,22 +94,36 @@ class _Process:
             for interrupted, _ in list(self.users_of_events):
                 interrupted()
 
-    def _hook_signals(self) -> None:
+    def hook_signals(self) -> None:
         """Learn of signals: Python's handlers do not run while TensorFlow waits inside next().
 
         Only the main thread may do this, and somebody may have done it before (asyncio in a
-        notebook): then the numbers are passed on.
+        notebook): then the numbers are passed on. Somebody may have taken it away, too; hence
+        again at every chance.
         """
-        if self.hooked or threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
             return
-        self.chained_fd = signal.set_wakeup_fd(self.loop.wake_fd, warn_on_full_buffer=False)
+        before = signal.set_wakeup_fd(self.loop.wake_fd, warn_on_full_buffer=False)
+        if before != self.loop.wake_fd:
+            self.chained_fd = before
         self.hooked = True
+        self._follow_ipython()
+
+    def _follow_ipython(self) -> None:
+        """IPython's prompt takes the wake-up descriptor for itself: have it back for each cell."""
+        shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+        if shell is not None and not self.follows_ipython:
+            shell.events.register("pre_run_cell", _before_cell)
+            self.follows_ipython = True
 
     def _unhook_signals(self) -> None:
         main = threading.current_thread() is threading.main_thread()
-        if self.hooked and self.users == 0 and main:
-            signal.set_wakeup_fd(self.chained_fd)
-            self.hooked, self.chained_fd = False, -1
+        if not (self.hooked and self.users == 0 and main):
+            return
+        current = signal.set_wakeup_fd(self.chained_fd)
+        if current != self.loop.wake_fd:
+            signal.set_wakeup_fd(current)  # another's by now
+        self.hooked, self.chained_fd = False, -1
 
 
 _process: _Process | None = None
@@ -147,6 +164,10 @@ def on_interrupt(
             users.remove(pair)
 
     return take_back
+
+
+def _before_cell(_info: object) -> None:
+    _get().hook_signals()
 
 
 def _at_exit() -> None:

@@ -1,0 +1,268 @@
+"""Notebooks, IPython and scripts: interrupts, output in the cell, edited modules, what is left."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+from genserver.client import Client
+from genserver.server import Server
+from jupyter_client.manager import KernelManager
+
+from ..support.servers import PATIENCE, SUPPORT, Serve, eventually, processes_of
+
+#: The generator takes so long (seconds) that an interrupt comes between two elements.
+NAP = 2.0
+
+MAKE = f"""
+from genserver.client import Client, from_server
+from genserver.server import Server
+options = {{"seconds": {NAP}}}
+server = Server("generators:napping", workers=1, arguments=options, spec="int64[]", quiet=True)
+"""
+
+
+class Kernel:
+    """A Jupyter kernel and its one client."""
+
+    def __init__(self) -> None:
+        self.manager = KernelManager(kernel_name="python3")
+        self.manager.start_kernel()
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+
+    def run(self, code: str, *, interrupt_after: str = "") -> str:
+        """What a cell prints and how it fails; the interrupt comes after a text was printed."""
+        cell = self.client.execute(textwrap.dedent(code))
+        printed = ""
+        while True:
+            message = self.client.get_iopub_msg(timeout=60)
+            content = message["content"]
+            if message["parent_header"].get("msg_id") != cell:
+                continue
+            if message["msg_type"] == "stream":
+                printed += content["text"]
+            elif message["msg_type"] == "error":
+                printed += content["ename"]
+            elif content.get("execution_state") == "idle":
+                return printed
+            if interrupt_after and interrupt_after in printed:
+                interrupt_after = ""
+                self.manager.interrupt_kernel()
+
+    def close(self) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+        self.manager.cleanup_resources()
+
+
+@pytest.fixture
+def kernel(runtime_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernel]:
+    """A kernel whose cells find the test generators; its servers end with it."""
+    inherited = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT), inherited]))
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    started = Kernel()
+    started.run("%xmode Minimal")
+    yield started
+    started.run("server.stop()")
+    started.close()
+
+
+@pytest.mark.parametrize("made", ["Client(server.endpoint)", "from_server(server.endpoint)"])
+def test_a_kernel_interrupt_ends_the_wait_and_the_cell_runs_again(
+    kernel: Kernel, made: str
+) -> None:
+    """Interrupted while the generator is at work: before its next element, and twice; the server
+    of the notebook is not hit."""
+    kernel.run(MAKE)
+    assert "Error" not in kernel.run(f"elements = {made}")
+    for _ in range(2):
+        printed = kernel.run(
+            """
+            for element in elements:
+                print("got", int(element))
+            """,
+            interrupt_after="got 0",
+        )
+        assert "got 1" not in printed
+        assert printed.endswith("KeyboardInterrupt")
+    kernel.run("again = next(iter(elements))")
+    assert kernel.run("print(int(again))") == "0\n"
+
+
+def test_what_workers_print_appears_in_the_cell(kernel: Kernel) -> None:
+    """Start-up lines and the workers' prints and logs come out below the cell that runs."""
+    printed = kernel.run(
+        """
+        from genserver.client import Client
+        from genserver.server import Server
+        server = Server("generators:talking", workers=2, sharding="off")
+        with Client(server.endpoint) as client:
+            print(len(list(client)), "elements")
+        server.stop()
+        """
+    )
+    assert "genserver: generators:talking at tcp://127.0.0.1:" in printed
+    for worker in (0, 1):
+        assert f"[worker {worker}] printed 2\n" in printed
+        assert f"[worker {worker}] mine says logged 2\n" in printed
+    assert "6 elements\n" in printed
+
+
+def test_ctrl_c_in_ipython_is_heard_in_every_cell(
+    runtime_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """IPython's prompt takes the wake-up descriptor between two cells; we take it back."""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    monkeypatch.setenv("PROMPT_TOOLKIT_NO_CPR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("IPYTHONDIR", str(runtime_folder / "ipython"))
+    command = ["-m", "IPython", "--no-banner", "--colors=NoColor", "--no-confirm-exit"]
+    shell = pexpect.spawn(
+        sys.executable, command, cwd=str(SUPPORT), timeout=60, encoding="utf8",
+        dimensions=(50, 200),
+    )  # fmt: skip
+    lines = ["%xmode Minimal", *MAKE.strip().splitlines(), "ds = from_server(server.endpoint)"]
+    for number, line in enumerate(lines, start=1):
+        shell.expect(rf"In \[{number}\]:")
+        shell.sendline(line)
+    for number in range(len(lines) + 1, len(lines) + 3):
+        shell.expect(rf"In \[{number}\]:")
+        shell.sendline("for element in ds: print('got', int(element))\n")
+        shell.expect("got 0")
+        shell.sendintr()
+        assert shell.expect(["KeyboardInterrupt", "got 1"]) == 0
+    shell.expect(rf"In \[{number + 1}\]:")
+    shell.sendline("server.stop()")
+    shell.expect(rf"In \[{number + 2}\]:")
+    shell.sendline("exit")
+    shell.expect(pexpect.EOF)
+    shell.close()
+
+
+def test_edited_modules_are_read_again(tmp_path: Path, serve: Serve) -> None:
+    """A new server of a module that was changed serves what it says now."""
+    module = tmp_path / "edited.py"
+    for value in (1, 2):
+        module.write_text(f"def values():\n    yield {value} * 10\n")
+        with (
+            Server("edited:values", cwd=str(tmp_path), quiet=True) as server,
+            Client(server.endpoint) as client,
+        ):
+            assert [int(e) for e in client] == [value * 10]
+
+
+def test_a_script_in_another_folder_finds_its_neighbours(
+    tmp_path: Path, runtime_folder: Path
+) -> None:
+    """`python jobs/train.py` serves jobs/scans.py, wherever it is started."""
+    (tmp_path / "scans.py").write_text("def numbers():\n    yield from range(3)\n")
+    script = tmp_path / "train.py"
+    script.write_text(
+        "from genserver.client import Client\nfrom genserver.server import Server\n"
+        "with Server('scans:numbers') as server, Client(server.endpoint) as client:\n"
+        "    print([int(e) for e in client])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd="/", capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "[0, 1, 2]", done.stderr
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_fifty_datasets_leave_nothing_behind(serve: Serve, tmp_path: Path) -> None:
+    """Made, read three elements of, deleted: threads, descriptors, streams and processes are back
+    where they were."""
+    pytest.importorskip("tensorflow")
+    from genserver.client import from_server
+
+    server = serve("tidy", workers=2, arguments={"folder": str(tmp_path)})
+    workers = processes_of(server.pid)
+
+    def once() -> None:
+        iterator = iter(from_server(server.endpoint))
+        for _ in range(3):
+            next(iterator)
+
+    def threads() -> set[str]:
+        # TensorFlow's own pool threads that have run Python once stay as dummies.
+        return {t.name for t in threading.enumerate() if "Dummy" not in t.name}
+
+    once()
+    assert eventually(lambda: "genserver-io" not in threads() and not list(tmp_path.iterdir()))
+    before = descriptors(), threads()
+    for _ in range(50):
+        once()
+    gc.collect()
+    assert eventually(lambda: not list(tmp_path.iterdir()))  # every generator was closed
+    assert eventually(lambda: (descriptors(), threads()) == before)
+    assert processes_of(server.pid) == workers
+
+
+def test_ten_servers_leave_nothing_behind(serve: Serve, runtime_folder: Path) -> None:
+    """Server, dataset, three elements, stop: descriptors, threads and files are back."""
+
+    def once() -> None:
+        with (
+            Server("generators:whole", cwd=str(SUPPORT), quiet=True) as server,
+            Client(server.endpoint) as client,
+        ):
+            iterator = iter(client)
+            assert [int(next(iterator)) for _ in range(3)] == [0, 1, 2]
+
+    once()
+    assert eventually(lambda: threading.active_count() == 1)
+    before = descriptors()
+    for _ in range(10):
+        once()
+    assert eventually(lambda: (descriptors(), threading.active_count()) == (before, 1))
+    assert list(runtime_folder.iterdir()) == []
+
+
+def read_all(endpoint: str, numbers: Any) -> None:
+    with Client(endpoint) as client:
+        numbers.put(sorted(int(n) for n, _ in client))
+
+
+def test_a_process_that_forks_reads_before_after_and_in_the_child(serve: Serve) -> None:
+    """The forked child has its own connections; the parent's go on."""
+    server = serve("numbered", workers=2)
+    expected = list(range(20))
+    with Client(server.endpoint) as client:
+        iterator = iter(client)
+        first = int(next(iterator)[0])
+        context = multiprocessing.get_context("fork")
+        numbers = context.Queue()
+        child = context.Process(target=read_all, args=(server.endpoint, numbers))
+        child.start()
+        assert numbers.get(timeout=PATIENCE) == expected
+        child.join(PATIENCE)
+        assert child.exitcode == 0
+        assert sorted([first, *(int(n) for n, _ in iterator)]) == expected
+        assert sorted(int(n) for n, _ in client) == expected
+
+
+def test_a_forked_child_does_not_stop_its_parents_server(serve: Serve) -> None:
+    """multiprocessing's children end without touching the server that they inherited."""
+    with Server("generators:numbered", workers=1, quiet=True, cwd=str(SUPPORT)) as server:
+        child = multiprocessing.get_context("fork").Process(target=sys.exit)
+        child.start()
+        child.join(PATIENCE)
+        with Client(server.endpoint) as client:
+            assert len(list(client)) == 20
