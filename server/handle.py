@@ -25,7 +25,10 @@ STOP_SECONDS = 10.0
 
 
 class ServerFailed(GenserverError):
-    """The server process ended before it was ready; ``code`` is its exit code."""
+    """The server process ended before it was ready, with exit code ``code``.
+
+    ``code`` is None when it was not ready in time; it was stopped then.
+    """
 
     def __init__(self, target: str, code: int | None) -> None:
         super().__init__(target, code)
@@ -40,9 +43,8 @@ class ServerFailed(GenserverError):
 class Server:
     """A server as a context manager: ready inside the block, gone with all its workers after it.
 
-    Options are those of the command line (``genserver serve --help``). The default endpoint is a
-    free port of the loopback interface. Any thread, but the thread that starts it must outlive it:
-    the kernel ends the server when that thread ends.
+    The thread that starts it must outlive it: the kernel ends the server when that thread ends.
+    Everything else may be called from any thread.
     """
 
     def __init__(
@@ -59,7 +61,26 @@ class Server:
         ready_timeout: float = 300.0,
         cwd: str | None = None,
     ) -> None:
-        """Start and wait until every worker is ready; `ServerFailed` otherwise."""
+        """Making one starts the server and waits until every worker is ready, else `ServerFailed`.
+
+        All but the last two are the options of ``genserver serve``.
+
+        * ``target``: "MODULE:GENERATOR"; the module is looked for in ``cwd``, then where Python
+          looks.
+        * ``bind``: the endpoint to listen at; the default is a free port of the loopback interface.
+        * ``workers``: processes; default the usable cores less one where the generator takes a
+          ``worker``, else 1.
+        * ``sharding``: "static", each worker makes its share, or "off", each makes everything.
+        * ``arguments``: keyword arguments of the generator: numbers, texts, lists, dicts, as JSON
+          has them.
+        * ``seed``: what a trainer that names none takes for all random states; default random.
+        * ``spec``: the element spec as text, e.g. "(float32[None,64], int64[])"; default that of
+          the first element.
+        * ``length``: elements of one pass over all workers (of each with sharding off), or
+          "infinite"; default unknown.
+        * ``ready_timeout``: seconds until the server must be ready.
+        * ``cwd``: the folder that the server runs in; default this process's.
+        """
         self._target = target
         reader, writer = os.pipe()
         command = [sys.executable, "-m", "genserver.server", "serve", target, "--bind", bind]
@@ -84,7 +105,7 @@ class Server:
 
     @property
     def endpoint(self) -> str:
-        """What to give to ``from_server``."""
+        """What to give to ``from_server``, e.g. ``tcp://127.0.0.1:41219``."""
         return self._endpoint
 
     @property
@@ -93,7 +114,11 @@ class Server:
         return self._process.pid
 
     def stop(self, *, drain: bool = False) -> int:
-        """End the server; its exit code. ``drain`` lets the elements in work be finished."""
+        """End the server and return its exit code; again, it returns the same.
+
+        ``drain`` lets the workers finish the elements that they are making, up to 6 s; else they
+        are left after 0.3 s.
+        """
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM if drain else signal.SIGINT)
         try:
