@@ -164,8 +164,8 @@ class Lane:
     def _report(self) -> None:
         now = time.monotonic()
         waited = now - self._waiting_since
-        if self._inbox is None:
-            return  # the reach reports while it connects
+        if self._inbox is None or self._reach.in_this_process:
+            return  # the reach reports while it connects; nothing is reported to a debugger
         limit = self._source.options.first_element_timeout
         if not self._got_any and waited >= limit:
             self._error = Stalled(seconds=waited, workers=self._reach.describe())

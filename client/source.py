@@ -17,6 +17,7 @@ from genserver.protocol.endpoint import Endpoint, parse_endpoint
 from genserver.protocol.errors import ServerStopped, Unreachable
 from genserver.protocol.messages import Status
 from genserver.protocol.transport.connection import Connection, connect
+from genserver.protocol.transport.distance import host_id
 from genserver.protocol.transport.sockets import check_reachable, check_safe
 
 from .options import OptionError, PullOptions
@@ -122,7 +123,21 @@ class Reach:
             parts.append(f"{connection.endpoint}: {workers}")
         return "; ".join(parts)
 
+    @property
+    def in_this_process(self) -> bool:
+        """Whether a generator runs in this very process (``workers=0``): a debugger may be at work,
+        and waiting is no news."""
+        here = (host_id(), os.getpid())
+        return any(
+            (connection.status.host, worker.pid) == here
+            for connection in self.connections
+            if connection.status is not None
+            for worker in connection.status.workers
+        )
+
     def _report(self, connection: Connection) -> None:
+        if self.in_this_process:
+            return
         now = time.monotonic()
         waited = now - self._began
         options = self._source.options

@@ -6,12 +6,16 @@ Exit codes are in exit_codes.py. Errors that a user can make end in one sentence
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.metadata
 import json
 import os
 import secrets
+import signal
 import sys
 import time
+from collections.abc import Callable
+from types import FrameType
 from typing import Any, NoReturn
 
 from genserver.protocol.endpoint import DEFAULT_ENDPOINT, Endpoint, parse_endpoint
@@ -22,10 +26,14 @@ from genserver.protocol.transport.connection import Connection, connect
 from genserver.protocol.transport.distance import choose_endpoint
 from genserver.protocol.transport.sockets import check_reachable, check_safe
 
-from .config import SHARDINGS, ConfigError, ServeConfig, parse_arguments
+from .announce import start_up_lines
+from .config import SHARDINGS, ConfigError, ServeConfig, parse_arguments, parse_length
 from .exit_codes import ExitCode
 
 __all__ = ["main"]
+
+#: What a reader of our output gets at the end, in seconds, to take the last lines.
+PRINT_SECONDS = 1.0
 
 _EPILOG = """\
 examples:
@@ -124,7 +132,7 @@ def _add_serve(commands: Any) -> None:
     serve.add_argument(
         "--workers", type=int, metavar="N",
         help="producer processes; default: usable cores less one where the work can be divided, "
-        "else 1",
+        "else 1; 0 runs the generator in this process, for breakpoint() and coverage",
     )  # fmt: skip
     serve.add_argument(
         "--bind", default=DEFAULT_ENDPOINT, metavar="ENDPOINT",
@@ -160,14 +168,20 @@ def _add_serve(commands: Any) -> None:
         "--ready-fd", type=int, metavar="FD",
         help="write the endpoint and a newline to this descriptor when everything serves",
     )  # fmt: skip
+    serve.add_argument(
+        "--stop-at-eof", action="store_true",
+        help="stop when standard input ends, with the program that holds its other end",
+    )  # fmt: skip
+    serve.add_argument(
+        "--quiet", action="store_true", help="print only what workers print and what goes wrong"
+    )
 
 
 def _length(text: str) -> int:
-    if text == "infinite":
-        return -1
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a count nor 'infinite'")
-    return int(text)
+    try:
+        return parse_length(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _add_probe(commands: Any) -> None:
@@ -184,6 +198,7 @@ def _add_probe(commands: Any) -> None:
 
 
 def _serve(options: argparse.Namespace) -> ExitCode:
+    from .printer import Printer
     from .supervisor import Supervisor
 
     if os.getcwd() not in sys.path and "" not in sys.path:
@@ -200,21 +215,52 @@ def _serve(options: argparse.Namespace) -> ExitCode:
         insecure_network=options.insecure_network,
     )
 
+    if config.workers == 0:
+        return _serve_in_process(options, config)
+    printer = Printer()
+    supervisor = Supervisor(
+        config, announce=_announcer(options, printer.say), printer=printer,
+        stop_at_eof=options.stop_at_eof,
+    )  # fmt: skip
+    try:
+        return supervisor.run()
+    finally:
+        printer.close(PRINT_SECONDS)
+
+
+def _announcer(
+    options: argparse.Namespace, say: Callable[[str], None]
+) -> Callable[[Endpoint, Status], None]:
     def announce(endpoint: Endpoint, status: Status) -> None:
-        print(_start_up_line(endpoint, status), flush=True)
+        if not options.quiet:
+            say(start_up_lines(endpoint, status))
         if options.ready_fd is not None:
             os.write(options.ready_fd, f"{endpoint}\n".encode())
 
-    return Supervisor(config, announce=announce).run()
+    return announce
 
 
-def _start_up_line(endpoint: Endpoint, status: Status) -> str:
-    workers = len(status.workers)
-    return (
-        f"genserver: {status.generator} at {endpoint} with {workers} "
-        f"worker{'s' if workers > 1 else ''}, element {status.spec}\n"
-        f'  dataset = genserver.client.from_server("{endpoint}")'
-    )
+def _serve_in_process(options: argparse.Namespace, config: ServeConfig) -> ExitCode:
+    """The terminal belongs to the debugger; a signal leaves the generator at once."""
+    from .in_process import InProcess
+    from .runner import StopRequested
+
+    if options.stop_at_eof:
+        text = "--stop-at-eof reads the standard input that --workers 0 leaves to the debugger"
+        raise ConfigError(text, ExitCode.USAGE)
+    code = ExitCode.OK
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        nonlocal code
+        code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.OK
+        server.stop()
+        raise StopRequested
+
+    server = InProcess(config, announce=_announcer(options, functools.partial(print, flush=True)))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+    server.run()
+    return code
 
 
 def _probe(options: argparse.Namespace) -> ExitCode:

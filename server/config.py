@@ -12,7 +12,7 @@ from genserver.protocol.spec import ElementSpec
 
 from .exit_codes import ExitCode
 
-__all__ = ["ConfigError", "ServeConfig", "parse_arguments"]
+__all__ = ["ConfigError", "ServeConfig", "parse_arguments", "parse_length"]
 
 SHARDINGS = ("off", "static")
 MAX_WORKERS = 512
@@ -28,7 +28,10 @@ class ConfigError(GenserverError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeConfig:
-    """One server. ``workers`` and ``sharding`` are None where genserver is to choose."""
+    """One server. ``workers`` and ``sharding`` are None where genserver is to choose.
+
+    With 0 workers the generator runs in the server's own process (in_process.py).
+    """
 
     target: str
     endpoint: Endpoint = field(default_factory=lambda: parse_endpoint(DEFAULT_ENDPOINT))
@@ -42,8 +45,11 @@ class ServeConfig:
     insecure_network: bool = False
 
     def __post_init__(self) -> None:
-        if self.workers is not None and not 1 <= self.workers <= MAX_WORKERS:
-            raise ConfigError(f"--workers must be 1 to {MAX_WORKERS}", ExitCode.USAGE)
+        if self.workers is not None and not 0 <= self.workers <= MAX_WORKERS:
+            raise ConfigError(
+                f"--workers must be 1 to {MAX_WORKERS}, or 0 for none but this process",
+                ExitCode.USAGE,
+            )
         if self.sharding is not None and self.sharding not in SHARDINGS:
             raise ConfigError(f"--sharding must be one of {SHARDINGS}", ExitCode.USAGE)
         if not 0 <= self.seed < 2**64:
@@ -70,3 +76,12 @@ def parse_arguments(pairs: list[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             arguments[key] = value
     return arguments
+
+
+def parse_length(text: str) -> int:
+    """A count of elements, or "infinite" (-1)."""
+    if text == "infinite":
+        return -1
+    if not text.isdigit():
+        raise ConfigError(f"{text!r} is neither a count nor 'infinite'", ExitCode.USAGE)
+    return int(text)

@@ -1,50 +1,31 @@
-"""`Server`: a ``genserver serve`` process started from Python. Public.
+"""`Server`: a server started from Python. Public.
 
-Owns one child process and an inherited pipe, on which the server says when it is ready.
+Owns what runs it: a ``genserver serve`` process (child.py), or with ``workers=0`` a thread of this
+process (in_process.py). Every server of this process ends with it.
 """
 
 from __future__ import annotations
 
-import json
+import atexit
 import os
-import select
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from genserver.protocol.errors import GenserverError
+from .child import ChildServer, ServerFailed
+from .guest import GuestServer
 
 __all__ = ["Server", "ServerFailed"]
 
-#: Above the supervisor's own ladder (design 8), so that SIGKILL is never needed.
-STOP_SECONDS = 10.0
-
-
-class ServerFailed(GenserverError):
-    """The server process ended before it was ready, with exit code ``code``.
-
-    ``code`` is None when it was not ready in time; it was stopped then.
-    """
-
-    def __init__(self, target: str, code: int | None) -> None:
-        super().__init__(target, code)
-        self.target = target
-        self.code = code
-
-    def __str__(self) -> str:
-        what = "is not ready yet" if self.code is None else f"ended with exit code {self.code}"
-        return f"the server of {self.target} {what}; its sentence is on standard error"
+#: Servers of this process that run.
+_running: set[Server] = set()
 
 
 class Server:
     """A server as a context manager: ready inside the block, gone with all its workers after it.
 
-    The thread that starts it must outlive it: the kernel ends the server when that thread ends.
-    Everything else may be called from any thread.
+    What the workers print comes out at ``sys.stdout`` and ``sys.stderr`` with their number, in a
+    notebook in the cell that runs. The server ends with this process. May be used from any thread.
     """
 
     def __init__(
@@ -58,74 +39,64 @@ class Server:
         seed: int | None = None,
         spec: str | None = None,
         length: int | str | None = None,
+        quiet: bool = False,
         ready_timeout: float = 300.0,
         cwd: str | None = None,
     ) -> None:
-        """Making one starts the server and waits until every worker is ready, else `ServerFailed`.
+        """Making one starts the server and waits until every worker is ready.
 
-        All but the last two are the options of ``genserver serve``.
-
-        * ``target``: "MODULE:GENERATOR"; the module is looked for in ``cwd``, then where Python
-          looks.
-        * ``bind``: the endpoint to listen at; the default is a free port of the loopback interface.
+        * ``target``: "MODULE:GENERATOR"; the module is looked for in ``cwd``, then where this
+          process looks.
+        * ``bind``: the endpoint to listen at; default a free port of the loopback interface.
         * ``workers``: processes; default the usable cores less one where the generator takes a
-          ``worker``, else 1.
+          ``worker``, else 1. 0 runs the generator in this process, on a thread of its own, for
+          `breakpoint`, coverage and profilers.
         * ``sharding``: "static", each worker makes its share, or "off", each makes everything.
-        * ``arguments``: keyword arguments of the generator: numbers, texts, lists, dicts, as JSON
-          has them.
+        * ``arguments``: keyword arguments of the generator: what JSON can say.
         * ``seed``: what a trainer that names none takes for all random states; default random.
-        * ``spec``: the element spec as text, e.g. "(float32[None,64], int64[])"; default that of
-          the first element.
+        * ``spec``: the element spec, e.g. "(float32[None,64], int64[])"; default that of the first
+          element.
         * ``length``: elements of one pass over all workers (of each with sharding off), or
           "infinite"; default unknown.
+        * ``quiet``: leaves out the server's own lines.
         * ``ready_timeout``: seconds until the server must be ready.
-        * ``cwd``: the folder that the server runs in; default this process's.
+        * ``cwd``: the folder that the server is started in; default this process's.
+
+        Raises `ServerFailed` with the server's sentence. With ``workers=0`` there is no time limit,
+        and ``cwd`` is not used: a debugger may be at work, in the folder that this process is in.
         """
-        self._target = target
-        reader, writer = os.pipe()
-        command = [sys.executable, "-m", "genserver.server", "serve", target, "--bind", bind]
-        optional = {
-            "--workers": workers, "--sharding": sharding, "--seed": seed, "--spec": spec,
-            "--length": length,
+        options = {
+            "bind": bind, "sharding": sharding, "seed": seed, "spec": spec, "length": length,
         }  # fmt: skip
-        for flag, value in optional.items():
-            command += [] if value is None else [flag, str(value)]
-        for key, value in (arguments or {}).items():
-            command += ["--arg", f"{key}={json.dumps(value)}"]
-        try:
-            self._process = subprocess.Popen(
-                [*command, "--ready-fd", str(writer)], pass_fds=(writer,), cwd=cwd
+        given = {name: str(value) for name, value in options.items() if value is not None}
+        self._backend: ChildServer | GuestServer
+        if workers == 0:
+            self._backend = GuestServer(target, given, dict(arguments or {}), quiet=quiet)
+        else:
+            given |= {} if workers is None else {"workers": str(workers)}
+            self._backend = ChildServer(
+                target, given, dict(arguments or {}), quiet=quiet, seconds=ready_timeout, cwd=cwd
             )
-        finally:
-            os.close(writer)
-        try:
-            self._endpoint = self._await_ready(reader, ready_timeout)
-        finally:
-            os.close(reader)
+        _running.add(self)
 
     @property
     def endpoint(self) -> str:
         """What to give to ``from_server``, e.g. ``tcp://127.0.0.1:41219``."""
-        return self._endpoint
+        return self._backend.endpoint
 
     @property
     def pid(self) -> int:
-        """The supervisor's process id."""
-        return self._process.pid
+        """The process id of the supervisor; this process's own with ``workers=0``."""
+        return self._backend.pid
 
     def stop(self, *, drain: bool = False) -> int:
-        """End the server and return its exit code; again, it returns the same.
+        """End the server and return its exit code.
 
         ``drain`` lets the workers finish the elements that they are making, up to 6 s; else they
         are left after 0.3 s.
         """
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM if drain else signal.SIGINT)
-        try:
-            return self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait(STOP_SECONDS)
+        _running.discard(self)
+        return self._backend.stop(drain=drain)
 
     def __enter__(self) -> Server:
         return self
@@ -138,15 +109,16 @@ class Server:
     ) -> None:
         self.stop()
 
-    def _await_ready(self, reader: int, seconds: float) -> str:
-        deadline = time.monotonic() + seconds
-        line = b""
-        while not line.endswith(b"\n"):
-            readable, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))
-            piece = os.read(reader, 4096) if readable else b""
-            if not piece:
-                code = self._process.wait(STOP_SECONDS) if readable else None
-                self.stop()
-                raise ServerFailed(self._target, code)
-            line += piece
-        return line.decode().strip()
+
+def _stop_all() -> None:
+    for server in list(_running):
+        server.stop()
+
+
+def _forget_all() -> None:
+    """A forked child has no servers: they are its parent's."""
+    _running.clear()
+
+
+atexit.register(_stop_all)
+os.register_at_fork(after_in_child=_forget_all)

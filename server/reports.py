@@ -11,9 +11,13 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+from genserver.protocol.transport.exchange import Failure
+
+from .exit_codes import ExitCode
+
 __all__ = [
     "Bound", "Command", "Empty", "Failed", "Found", "LineReader", "Loaded", "Report", "Search",
-    "Stop", "UseSpec", "parse_command", "parse_report", "write_line",
+    "Stop", "UseSpec", "failed_start", "parse_command", "parse_report", "write_line",
 ]  # fmt: skip
 
 
@@ -86,6 +90,15 @@ _REPORTS: dict[str, type[Report]] = {
 _COMMANDS: dict[str, type[Command]] = {cls.__name__: cls for cls in (Search, UseSpec, Stop)}
 
 _T = TypeVar("_T")
+
+
+def failed_start(target: str, failure: Failure) -> Failed:
+    """The generator failed before its first element."""
+    text = (
+        f"{target} failed before its first element: {failure.kind}: {failure.text}\n"
+        f"{failure.traceback}"
+    )
+    return Failed(int(ExitCode.GENERATOR), text.rstrip())
 
 
 def _parse(line: str, classes: dict[str, type[_T]]) -> _T:

@@ -6,13 +6,12 @@ Touches no socket; the exchange hands it streams that have credit.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 from genserver.protocol.errors import ElementError
 from genserver.protocol.messages import Open
 from genserver.protocol.normalize import Normalizer, infer_spec
@@ -20,7 +19,7 @@ from genserver.protocol.spec import ElementSpec
 from genserver.protocol.transport.exchange import Exchange, Failure, Job
 
 from .source import Source, user_traceback
-from .worker import Worker, random_states
+from .worker import Worker, random_states, set_random_states
 
 __all__ = ["Runner"]
 
@@ -90,10 +89,16 @@ class _Run:
 
 
 class Runner:
-    """Advances streams in turn. `run` belongs to the worker's main thread."""
+    """Advances streams in turn. `run` belongs to one thread, in a worker the main one.
 
-    def __init__(self, source: Source, exchange: Exchange, *, divided: bool) -> None:
+    A ``guest`` in somebody else's process puts the global random states back after each turn.
+    """
+
+    def __init__(
+        self, source: Source, exchange: Exchange, *, divided: bool, guest: bool = False
+    ) -> None:
         self._source = source
+        self._guest = guest
         self._exchange = exchange
         self._divided = divided
         self._normalizer: Normalizer | None = None
@@ -120,6 +125,10 @@ class Runner:
         If the first stream that a trainer opens asks for the same, it goes on with this generator,
         so that nothing runs twice.
         """
+        with self._visit():
+            return self._search(opening)
+
+    def _search(self, opening: Open) -> ElementSpec | Failure | None:
         run: _Run | None = None
         try:
             run = self._start(opening)
@@ -133,6 +142,10 @@ class Runner:
 
     def _turn(self) -> None:
         work = self._exchange.next(IDLE_SECONDS)
+        with self._visit():
+            self._do(work)
+
+    def _do(self, work: Job | Callable[[], None] | None) -> None:
         if isinstance(work, Job) and work.dropped:
             self._close(self._runs.pop(work.key, None))
         elif isinstance(work, Job):
@@ -167,6 +180,18 @@ class Runner:
             run = self._runs[job.key] = self._take_spare(job.opening) or self._start(job.opening)
         return run
 
+    @contextlib.contextmanager
+    def _visit(self) -> Iterator[None]:
+        if not self._guest:
+            yield
+            return
+        theirs = random_states()
+        try:
+            yield
+        finally:
+            self._park()
+            set_random_states(theirs)
+
     def _take_spare(self, opening: Open) -> _Run | None:
         """The searched generator, if ``opening`` asks for just that; else it is closed."""
         if self._spare is None:
@@ -190,8 +215,7 @@ class Runner:
         """Give a generator the global random states that it left behind."""
         if self._current is not run:
             self._park()
-            random.setstate(run.states[0])
-            np.random.set_state(run.states[1])
+            set_random_states(run.states)
             self._current = run
 
     def _park(self) -> None:

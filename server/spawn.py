@@ -1,7 +1,8 @@
 """The process boundary: a worker is a fresh interpreter that we exec, never a fork of ours.
 
-Owns one child process, its process group and its two pipes. The child's `__main__` is not the
-parent's; it gets the parent's folder and module search path.
+Owns one child process, its process group, the two pipes of reports.py and the two that carry what
+it prints. The child's `__main__` is not the parent's; it gets the parent's folder and module search
+path.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ class WorkerProcess:
         """``config`` is plain data; it reaches the child as the first line of its pipe."""
         down_read, self._down = os.pipe()
         up, up_write = os.pipe()
+        #: What the worker prints, to be read without blocking.
+        self.output, output_write = os.pipe()
+        self.errors, errors_write = os.pipe()
         environment = dict(os.environ)
         for name in _ONE_THREAD:
             environment.setdefault(name, "1")
@@ -51,12 +55,14 @@ class WorkerProcess:
             # A group of its own: Ctrl-C in the terminal reaches the supervisor alone, and what
             # the generator starts can be ended with it.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, pass_fds=(down_read, up_write),
-                env=environment, start_new_session=True,
+                command, stdin=subprocess.DEVNULL, stdout=output_write, stderr=errors_write,
+                pass_fds=(down_read, up_write), env=environment, start_new_session=True,
             )  # fmt: skip
         finally:
-            os.close(down_read)
-            os.close(up_write)
+            for theirs in (down_read, up_write, output_write, errors_write):
+                os.close(theirs)
+        for ours in (self.output, self.errors):
+            os.set_blocking(ours, False)
         self.fd = up
         self.reader = LineReader(up)
         os.write(self._down, json.dumps(config).encode() + b"\n")
@@ -81,8 +87,8 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Close the pipes, after the process has ended."""
-        os.close(self._down)
-        os.close(self.fd)
+        for ours in (self._down, self.fd, self.output, self.errors):
+            os.close(ours)
 
 
 def describe_exit(code: int) -> str:

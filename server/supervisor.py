@@ -7,6 +7,7 @@ fixed order, workers before the folder that they bind in.
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import signal
@@ -24,6 +25,7 @@ from .config import ConfigError, ServeConfig
 from .exit_codes import ExitCode
 from .fleet import Abort, Action, Fleet, Publish, Ready, Spawn, Tell
 from .platform import usable_cores
+from .printer import OutputReader, Printer
 from .private_folder import PrivateFolder
 from .reports import Stop, parse_report
 from .spawn import WorkerProcess, describe_exit
@@ -40,6 +42,7 @@ TERM_SECONDS = 1.0
 #: ... then SIGKILL, which only an uninterruptible system call can outlast.
 KILL_SECONDS = 0.5
 
+_STDIN = 0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
 
 
@@ -47,11 +50,21 @@ class Supervisor:
     """One server. `run` belongs to the main thread of its process."""
 
     def __init__(
-        self, config: ServeConfig, *, announce: Callable[[Endpoint, Status], None]
+        self,
+        config: ServeConfig,
+        *,
+        announce: Callable[[Endpoint, Status], None],
+        printer: Printer,
+        stop_at_eof: bool = False,
     ) -> None:
-        """``announce`` is called once everything serves, with the real endpoint."""
+        """``announce`` is called once everything serves, with the real endpoint; ``printer`` shows
+        what workers print. ``stop_at_eof`` stops the server when its standard input ends.
+        """
         self._config = config
         self._announce = announce
+        self._printer = printer
+        self._stop_at_eof = stop_at_eof
+        self._readers: dict[int, tuple[OutputReader, ...]] = {}
         self._fleet = Fleet(config, usable_cores(), host_id())
         self._processes: dict[int, WorkerProcess] = {}
         self._loop = Loop()
@@ -83,17 +96,21 @@ class Supervisor:
         return self._exit
 
     def _serve(self) -> None:
-        handlers = {s: signal.signal(s, lambda *_: None) for s in _SIGNALS}
-        before = signal.set_wakeup_fd(self._loop.wake_fd, warn_on_full_buffer=False)
+        for number in _SIGNALS:
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(self._loop.wake_fd, warn_on_full_buffer=False)
         self._loop.on_signal = self._on_signal
         self._loop.every_tick(self._tick)
+        if self._stop_at_eof:
+            self._loop.add(_STDIN, self._read_stdin)
         try:
             self._execute(self._fleet.start())
             self._loop.run()
         finally:
-            signal.set_wakeup_fd(before)
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+            # The end is under way: a second Ctrl-C must not stop the clean-up half-way.
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
 
     def _execute(self, actions: list[Action]) -> None:
         for action in actions:
@@ -130,6 +147,23 @@ class Supervisor:
         self._processes[index] = process
         self._fleet.spawned(index, process.pid)
         self._loop.add(process.fd, lambda: self._read_reports(index))
+        self._readers[index] = (
+            OutputReader(process.output, index, self._printer, error=False),
+            OutputReader(process.errors, index, self._printer, error=True),
+        )
+        for reader in self._readers[index]:
+            self._loop.add(reader.fd, functools.partial(self._read_output, reader))
+
+    def _read_output(self, reader: OutputReader) -> bool:
+        if not reader.read():
+            self._loop.remove(reader.fd)
+        return False
+
+    def _read_stdin(self) -> bool:
+        if not os.read(_STDIN, 4096):
+            self._loop.remove(_STDIN)
+            self._stop("the program that started it is gone", drain=False)
+        return False
 
     def _read_reports(self, index: int) -> bool:
         process = self._processes[index]
@@ -158,6 +192,9 @@ class Supervisor:
             self._read_reports(index)  # what it said last explains its end
             process.signal_group(signal.SIGKILL)  # its own children end with it
             self._loop.remove(process.fd)
+            for reader in self._readers.pop(index):
+                reader.finish()
+                self._loop.remove(reader.fd)
             process.close()
             del self._processes[index]
             self._execute(self._fleet.exited(index, describe_exit(code)))
@@ -186,6 +223,9 @@ class Supervisor:
 
     def _tick(self, now: float) -> None:
         self._reap()  # a SIGCHLD may have been merged with another
+        for readers in self._readers.values():
+            for reader in readers:
+                reader.tick(now)
         while self._ladder and self._ladder[0][0] <= now:
             self._ladder.pop(0)[1]()
         if self._ladder:

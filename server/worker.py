@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Worker", "random_states"]
+__all__ = ["Worker", "random_states", "set_random_states"]
 
 
 class Worker:
@@ -72,3 +72,9 @@ class Worker:
 def random_states() -> tuple[Any, Any]:
     """The global states of `random` and `numpy.random`."""
     return random.getstate(), np.random.get_state()
+
+
+def set_random_states(states: tuple[Any, Any]) -> None:
+    """Put back what `random_states` gave."""
+    random.setstate(states[0])
+    np.random.set_state(states[1])

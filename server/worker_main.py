@@ -6,6 +6,7 @@ TensorFlow, and says what it costs when the user's module does. It ends when the
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import os
@@ -42,6 +43,7 @@ from .reports import (
     Search,
     Stop,
     UseSpec,
+    failed_start,
     parse_command,
     write_line,
 )
@@ -64,7 +66,7 @@ SWITCH_INTERVAL = 0.001
 
 def main(down: int, up: int) -> None:
     """Serve until told to stop; never returns normally with work left."""
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    _prepare_output()
     sys.setswitchinterval(SWITCH_INTERVAL)
     config = _first_line(down)
     if not die_with_parent(config["parent"]):
@@ -73,6 +75,27 @@ def main(down: int, up: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor's business
     signal.signal(signal.SIGTERM, process.on_sigterm)
     sys.exit(process.run())
+
+
+def _prepare_output() -> None:
+    """Show our own lines, the stacks of a crash in native code, and why a breakpoint fails.
+
+    The root logger is the user's: their `logging.basicConfig` must not find it taken.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("genserver: %(message)s"))
+    logger.addHandler(handler)
+    logger.propagate = False
+    faulthandler.enable()
+    if "PYTHONBREAKPOINT" not in os.environ:  # a remote debugger, perhaps
+        sys.breakpointhook = _no_terminal
+
+
+def _no_terminal(*_args: object, **_options: object) -> None:
+    raise RuntimeError(
+        "breakpoint() needs a terminal, and a worker process has none: serve the generator with "
+        "--workers 0, which runs it in the server's own process"
+    )
 
 
 def _first_line(down: int) -> dict[str, Any]:
@@ -206,11 +229,7 @@ class _Process:
         if found is None:
             write_line(self._up, Empty())
         elif isinstance(found, Failure):
-            text = (
-                f"{self._config['target']} failed before its first element: "
-                f"{found.kind}: {found.text}\n{found.traceback}"
-            )
-            write_line(self._up, Failed(int(ExitCode.GENERATOR), text.rstrip()))
+            write_line(self._up, failed_start(self._config["target"], found))
         else:
             write_line(self._up, Found(found.to_wire()))
 

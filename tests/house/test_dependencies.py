@@ -100,6 +100,8 @@ def unbounded_waits(tree: ast.AST) -> Iterator[ast.Call]:
         if node.func.attr not in UNBOUNDED:
             continue
         given = len(node.args) + len(node.keywords)
+        if node.func.attr == "select" and given >= 1 and not _is_select_module(node.func.value):
+            continue  # a selector's select(timeout)
         if node.func.attr == "join" and given == 1 and isinstance(node.func.value, ast.Constant):
             continue  # a str's join
         if node.func.attr == "get" and given >= 1:
@@ -108,6 +110,10 @@ def unbounded_waits(tree: ast.AST) -> Iterator[ast.Call]:
             continue  # Popen.poll does not wait
         if given < UNBOUNDED[node.func.attr]:
             yield node
+
+
+def _is_select_module(value: ast.expr) -> bool:
+    return isinstance(value, ast.Name) and value.id == "select"
 
 
 def _is_process(value: ast.expr) -> bool:
@@ -124,7 +130,7 @@ def test_no_wait_without_a_bound(path: Path) -> None:
 @pytest.mark.parametrize(
     "code",
     ["queue.get()", "thread.join()", "socket.recv()", "poller.poll()", "event.wait()",
-     "lock.acquire()", "process.communicate()", "select.select(r, w, x)"],
+     "lock.acquire()", "process.communicate()", "select.select(r, w, x)", "selector.select()"],
 )  # fmt: skip
 def test_the_rule_on_waits_can_fail(code: str) -> None:
     """The check above finds each kind of unbounded wait."""

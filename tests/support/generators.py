@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import faulthandler
+import logging
 import os
 import random
 import signal
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +53,12 @@ def napping(worker: Worker, seconds: float = 0.25, n: int = 10**9) -> Iterator[n
     for number in range(worker.index, n, worker.count):
         time.sleep(seconds)
         yield np.int64(number)
+
+
+def stuck(worker: Worker) -> Iterator[np.int64]:
+    """Gives one element and takes an hour for the next."""
+    yield np.int64(worker.index)
+    time.sleep(3600)
 
 
 def randoms(n: int = 3) -> Iterator[np.ndarray[Any, Any]]:
@@ -161,3 +170,26 @@ not_a_generator = 5
 def returning() -> list[int]:
     """A function that returns instead of yielding."""
     return [1, 2, 3]
+
+
+def talking(worker: Worker, n: int = 3) -> Iterator[np.int64]:
+    """Prints, logs, warns and draws a progress bar."""
+    logging.basicConfig(level=logging.INFO, format="%(name)s says %(message)s")
+    for number in range(n):
+        print("printed", number)  # noqa: T201  # what is tested
+        logging.getLogger("mine").info("logged %d", number)
+        warnings.warn(f"warned {number}", stacklevel=1)
+        yield np.int64(number)
+    sys.stderr.write("".join(f"\r{percent}%" for percent in range(101)) + "\n")
+
+
+def crashing() -> Iterator[np.int64]:
+    """Dies in native code at its second element."""
+    yield np.int64(0)
+    faulthandler._sigsegv()
+
+
+def breaking() -> Iterator[np.int64]:
+    """Has a breakpoint that was forgotten, or is wanted."""
+    breakpoint()
+    yield np.int64(1)

@@ -1,0 +1,18 @@
+"""What a server says when it is ready. Pure."""
+
+from __future__ import annotations
+
+from genserver.protocol.endpoint import Endpoint
+from genserver.protocol.messages import Status
+
+__all__ = ["start_up_lines"]
+
+
+def start_up_lines(endpoint: Endpoint, status: Status) -> str:
+    """What is served where, and the trainer's line to paste."""
+    workers = len(status.workers)
+    return (
+        f"genserver: {status.generator} at {endpoint} with {workers} "
+        f"worker{'s' if workers > 1 else ''}, element {status.spec}\n"
+        f'  dataset = genserver.client.from_server("{endpoint}")'
+    )

@@ -1,0 +1,115 @@
+"""A ``genserver serve`` process, as the program that started it holds it.
+
+Owns the process; a pipe on which it says when it is ready; its standard input, whose end tells it
+that this process is gone; and a thread that shows what it prints (echo.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from genserver.protocol.errors import GenserverError
+
+from .echo import Echo
+
+__all__ = ["ChildServer", "ServerFailed"]
+
+#: Above the supervisor's own ladder (design 8), so that SIGKILL is never needed.
+STOP_SECONDS = 10.0
+
+
+class ServerFailed(GenserverError):
+    """The server ended before it was ready: its exit code ``code``, its sentence ``said``."""
+
+    def __init__(self, target: str, code: int | None, said: str = "") -> None:
+        super().__init__(target, code, said)
+        self.target = target
+        self.code = code
+        self.said = said
+
+    def __str__(self) -> str:
+        what = "is not ready yet" if self.code is None else f"ended with exit code {self.code}"
+        return f"the server of {self.target} {what}{': ' if self.said else ''}{self.said}"
+
+
+class ChildServer:
+    """Ready when constructed. Any thread."""
+
+    def __init__(
+        self,
+        target: str,
+        options: Mapping[str, str],
+        arguments: Mapping[str, Any],
+        *,
+        quiet: bool,
+        seconds: float,
+        cwd: str | None,
+    ) -> None:
+        """``options`` are the command line's; waits ``seconds`` or raises `ServerFailed`."""
+        self._target = target
+        reader, writer = os.pipe()
+        command = [sys.executable, "-m", "genserver.server", "serve", target, "--stop-at-eof"]
+        command += ["--quiet"] if quiet else []
+        for name, value in options.items():
+            command += [f"--{name}", value]
+        for name, value in arguments.items():
+            command += ["--arg", f"{name}={json.dumps(value)}"]
+        try:
+            self._process = subprocess.Popen(
+                [*command, "--ready-fd", str(writer)], pass_fds=(writer,), cwd=cwd,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": _search_path()},
+            )  # fmt: skip
+        finally:
+            os.close(writer)
+        self._echo = Echo(self._process)
+        try:
+            self.endpoint = self._await_ready(reader, seconds)
+        finally:
+            os.close(reader)
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's."""
+        return self._process.pid
+
+    def stop(self, *, drain: bool) -> int:
+        """End the process; its exit code."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM if drain else signal.SIGINT)
+        try:
+            code = self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait(STOP_SECONDS)
+        self._echo.close()
+        return code
+
+    def _await_ready(self, reader: int, seconds: float) -> str:
+        deadline = time.monotonic() + seconds
+        line = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(reader, selectors.EVENT_READ)
+            while not line.endswith(b"\n"):
+                readable = selector.select(max(0.0, deadline - time.monotonic()))
+                piece = os.read(reader, 4096) if readable else b""
+                if not piece:
+                    code = self._process.wait(STOP_SECONDS) if readable else None
+                    self.stop(drain=False)
+                    raise ServerFailed(self._target, code, self._echo.last_error)
+                line += piece
+        return line.decode().strip()
+
+
+def _search_path() -> str:
+    """What the environment says and ``sys.path``: a worker finds what this process finds."""
+    given = os.environ.get("PYTHONPATH", "")
+    return os.pathsep.join(folder for folder in [given, *sys.path] if folder)

@@ -1,0 +1,98 @@
+"""``Server(..., workers=0)``: the generator on a thread of this process.
+
+Owns that thread. It is a daemon: a generator that never comes back must not keep the process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from genserver.protocol.endpoint import Endpoint, parse_endpoint
+from genserver.protocol.errors import GenserverError
+from genserver.protocol.messages import Status
+from genserver.protocol.spec import parse_spec
+
+from .announce import start_up_lines
+from .child import ServerFailed
+from .config import ConfigError, ServeConfig, parse_length
+from .exit_codes import ExitCode
+from .in_process import InProcess
+
+__all__ = ["GuestServer"]
+
+#: Seconds that the generator gets to come to its next ``yield``.
+STOP_SECONDS = 10.0
+#: Between two looks at the thread, Ctrl-C is heard.
+TURN_SECONDS = 0.2
+
+
+class GuestServer:
+    """Ready when constructed. Any thread."""
+
+    def __init__(
+        self, target: str, options: Mapping[str, str], arguments: Mapping[str, Any], *, quiet: bool
+    ) -> None:
+        """``options`` are the command line's. Raises `ServerFailed`."""
+        self._target = target
+        self._quiet = quiet
+        self._ready = threading.Event()
+        self._error: GenserverError | None = None
+        self._code = ExitCode.OK
+        self.endpoint = ""
+        self.pid = os.getpid()
+        try:
+            config = _config(target, options, arguments)
+            self._server = InProcess(config, announce=self._announce)
+        except GenserverError as error:
+            code = error.code if isinstance(error, ConfigError) else ExitCode.USAGE
+            raise ServerFailed(target, int(code), str(error)) from error
+        self._thread = threading.Thread(target=self._run, name="genserver-generator", daemon=True)
+        self._thread.start()
+        # As long as the generator's first element takes: its user may be in a debugger.
+        while self._thread.is_alive() and not self._ready.wait(TURN_SECONDS):
+            pass
+        if self._error is not None:
+            raise ServerFailed(target, int(self._code), str(self._error)) from self._error
+
+    def stop(self, *, drain: bool) -> int:  # noqa: ARG002  # nothing can be cut short here
+        """End the server after the element in work; the exit code, 143 if it does not come."""
+        self._server.stop()
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            self._thread.join(TURN_SECONDS)
+        return int(ExitCode.TERMINATED if self._thread.is_alive() else self._code)
+
+    def _run(self) -> None:
+        try:
+            self._code = self._server.run()
+        except ConfigError as error:
+            self._error, self._code = error, error.code
+        except GenserverError as error:
+            self._error, self._code = error, ExitCode.UNAVAILABLE
+
+    def _announce(self, endpoint: Endpoint, status: Status) -> None:
+        self.endpoint = str(endpoint)
+        if not self._quiet:
+            print(start_up_lines(endpoint, status), flush=True)  # noqa: T201  # as a child's echo
+        self._ready.set()
+
+
+def _config(target: str, options: Mapping[str, str], arguments: Mapping[str, Any]) -> ServeConfig:
+    """What the command line would make of it; arguments go through JSON as they would there."""
+    spec, length, seed = options.get("spec"), options.get("length"), options.get("seed")
+    return ServeConfig(
+        target=target,
+        endpoint=parse_endpoint(options["bind"]),
+        workers=0,
+        sharding=options.get("sharding"),
+        arguments=json.loads(json.dumps(dict(arguments))),
+        seed=secrets.randbits(32) if seed is None else int(seed),
+        spec=None if spec is None else parse_spec(spec),
+        length=None if length is None else parse_length(length),
+    )

@@ -1,0 +1,103 @@
+"""What workers print reaches whoever started the server, and the server ends with them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from genserver.client import Client, WorkerDied
+from genserver.server import Server, ServerFailed
+
+from ..support.servers import SUPPORT, Serve, alive, eventually, processes_of
+
+
+def test_prints_logs_warnings_and_bars_arrive_with_their_worker(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """print, the user's own logging, warnings and a progress bar's end come line by line."""
+    server = serve("talking", workers=2, sharding="off")
+    with Client(server.endpoint) as client:
+        assert len(list(client)) == 6
+    server.stop()
+    printed = capsys.readouterr()
+    for worker in (0, 1):
+        for number in range(3):
+            assert f"[worker {worker}] printed {number}\n" in printed.out
+            assert f"[worker {worker}] mine says logged {number}\n" in printed.err
+        assert f"[worker {worker}] 100%\n" in printed.err
+    assert "[worker 0] " in printed.err.partition("UserWarning: warned 0")[0].splitlines()[-1]
+    assert printed.err.count("%\n") <= 6  # and not its 101 states
+
+
+def test_quiet_leaves_only_what_workers_print(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No start-up lines between the bars of a trainer."""
+    server = serve("talking", workers=1, quiet=True)
+    with Client(server.endpoint) as client:
+        assert len(list(client)) == 3
+    server.stop()
+    assert {line.split("]")[0] for line in capsys.readouterr().out.splitlines()} == {"[worker 0"}
+
+
+def test_a_crash_in_native_code_shows_its_stack(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The lines of Python that led to SIGSEGV are printed, and the error names the signal."""
+    server = serve("crashing")
+    with Client(server.endpoint) as client, pytest.raises(WorkerDied, match="SIGSEGV"):
+        list(client)
+    server.stop()
+    assert "in crashing" in capsys.readouterr().err
+
+
+def test_a_failed_start_says_why_in_the_exception(
+    runtime_folder: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ServerFailed carries the sentence that is also on standard error."""
+    with pytest.raises(ServerFailed, match="has no 'cubes'; its generators are"):
+        Server("generators:cubes", cwd=str(SUPPORT))
+    assert "has no 'cubes'" in capsys.readouterr().err
+    os.rmdir(str(runtime_folder))
+
+
+def test_a_breakpoint_in_a_worker_says_how_to_use_it(runtime_folder: object) -> None:
+    """A worker has no terminal: the error names --workers 0."""
+    with pytest.raises(ServerFailed, match="--workers 0"):
+        Server("generators:breaking", cwd=str(SUPPORT))
+    os.rmdir(str(runtime_folder))
+
+
+STARTER = """
+import sys, time
+from genserver.server import Server
+server = Server("generators:numbered", workers=2)
+print(server.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, None])
+def test_a_server_ends_with_the_program_that_started_it(
+    runtime_folder: object, number: signal.Signals | None
+) -> None:
+    """Killed, ended by a signal or run to its end without stop(): no process stays."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTER],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=SUPPORT,
+    ) as program:  # fmt: skip
+        assert program.stdin is not None
+        assert program.stdout is not None
+        server = next(int(line) for line in program.stdout if line.strip().isdigit())
+        everyone = [server, *processes_of(server)]
+        assert len(everyone) == 3
+        if number is None:
+            program.stdin.close()
+        else:
+            program.send_signal(number)
+        assert eventually(lambda: not any(map(alive, everyone)))
+        program.wait(20)
+    os.rmdir(str(runtime_folder))
