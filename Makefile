@@ -8,11 +8,12 @@ BIN := $(VENV)/bin
 JOBS ?= 4
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint unit bench must-show clean help
+.PHONY: demo test lint unit docs bench must-show clean help
 
 help:
 	@echo "make demo       the main job: train a segmentation network on real scans (3 minutes)"
 	@echo "make test       ruff, mypy --strict and the test suite"
+	@echo "make docs       write docs/api from the docstrings"
 	@echo "make bench      benchmarks/plain.py: genserver beside plain from_generator"
 	@echo "make must-show  benchmarks/must_show.py: the promises that take minutes to measure"
 	@echo "make clean      remove the environment and caches"
@@ -29,6 +30,9 @@ lint: $(VENV)/.test
 
 unit: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+docs: $(VENV)/.test
+	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.demo
 	$(BIN)/python benchmarks/plain.py

@@ -46,21 +46,25 @@ def from_server(
 ) -> Dataset:
     """The elements of one or several servers as a ``tf.data.Dataset`` of single elements.
 
-    Structure, shapes, dtypes and cardinality come from the server. Each iterator is one pass; its
-    number, counted from 0 for this dataset, is the generator's ``worker.epoch``. An iterator that
-    is deleted frees the workers at once.
+    Structure, shapes, dtypes and cardinality come from the server: ``float32[None,64]`` becomes
+    ``TensorSpec((None, 64), tf.float32)``, a text ``tf.string``; the cardinality is unknown unless
+    the server was given a length. Each iterator is one pass; its number, counted from 0 for this
+    dataset, is the generator's ``worker.epoch``. An iterator that is deleted frees the workers at
+    once.
 
-    * ``endpoints``: ``tcp://HOST:PORT`` or ``ipc://PATH``, or a list of them.
+    * ``endpoints``: ``tcp://HOST:PORT`` or ``ipc://PATH``, or a list of them: the workers of all
+      servers then share one pass.
     * ``device``: for example "/GPU:0"; the prefetched elements are put there. Must then stay the
       last step of the pipeline, as ``tf.data.experimental.prefetch_to_device`` demands.
     * ``prefetch``: elements that wait in front of the training step (default 2).
     * ``cycle_length``: lanes that pull at once; default min(workers, max(1, cores // 2)). Each
       holds one of tf.data's threads while it waits.
-    * all others are those of `PullOptions`.
+    * ``options``: those of `ClientOptions`.
 
-    Any thread. Waits for the servers, 30 s by default; raises `EndpointError`, `OptionError`,
-    `Unreachable`, `Rejected`, `PlanError` or `ServerStopped`. Errors while iterating reach the
-    training loop as ``tf.errors.UnknownError`` with the genserver error's text.
+    May be called from any thread, and imports TensorFlow. Waits until the servers are ready, 30 s
+    for an answer by default; raises `EndpointError`, `OptionError`, `Unreachable`, `Rejected`,
+    `PlanError` or `ServerStopped`. Errors while iterating reach the training loop as
+    ``tf.errors.UnknownError`` with the genserver error's text.
     """
     from .tensorflow import make_dataset
 

@@ -26,20 +26,25 @@ TURN_SECONDS = 0.5
 class Client:
     """Iterates over the elements of one or several servers, as numpy arrays.
 
-    ``for element in client`` is one pass; its number is the generator's ``worker.epoch``. Arrays
-    are read-only views of received memory: copy what you want to write to. Scalars come as numpy
-    scalars, texts as str or bytes (arrays of them with dtype object).
+    ``for element in client`` is one pass; its number, counted from 0 for this client, is the
+    generator's ``worker.epoch``. An element has the structure that the generator yields (a tuple,
+    a dict, a single array), with the shapes and dtypes of `spec`. Arrays are read-only views of
+    received memory: copy what you want to write to. Scalars come as numpy scalars, texts as str or
+    bytes (arrays of them with dtype object).
 
-    Any thread may iterate, each iterator on one thread at a time. Use as a context manager, or
-    call `close`.
+    ``next()`` raises `GeneratorError`, `WorkerDied`, `ServerStopped`, `PeerLost` or `Stalled`;
+    Ctrl-C while it waits is a KeyboardInterrupt. Any thread may iterate, each iterator on one
+    thread at a time. Use as a context manager, or call `close`.
     """
 
     def __init__(self, endpoints: str | Sequence[str], **options: Unpack[ClientOptions]) -> None:
-        """Connect and wait for the servers to be ready.
+        """Making one connects, and waits until the servers are ready.
 
-        ``endpoints`` is one endpoint (``tcp://HOST:PORT`` or ``ipc://PATH``) or several. Options
-        are those of `PullOptions`. Raises `EndpointError`, `OptionError`, `Unreachable`,
-        `Rejected`, `PlanError` or `ServerStopped`.
+        * ``endpoints``: ``tcp://HOST:PORT`` or ``ipc://PATH``, or a list of them.
+        * ``options``: those of `ClientOptions`.
+
+        Raises `EndpointError`, `OptionError`, `Unreachable`, `Rejected`, `PlanError` or
+        `ServerStopped`.
         """
         self._source = Source(endpoints, PullOptions(**options))
         self._plan: Plan = self._source.plan()
@@ -47,7 +52,10 @@ class Client:
 
     @property
     def spec(self) -> ElementSpec:
-        """The element spec."""
+        """Structure, shapes and dtypes of one element, e.g. ``(float32[64,64,1], int64[])``.
+
+        None stands for a dimension that differs from element to element.
+        """
         return self._plan.spec
 
     @property
@@ -62,7 +70,7 @@ class Client:
 
     @property
     def seed(self) -> int:
-        """The seed of all random states."""
+        """The seed of all random states: the one that was asked for, or the server's."""
         return self._plan.seed
 
     def __iter__(self) -> Iterator[Any]:
@@ -78,7 +86,7 @@ class Client:
             lane.close()
 
     def close(self) -> None:
-        """Free all streams; idempotent."""
+        """Free all streams. From any thread; idempotent."""
         for lane in self._lanes:
             lane.close()
         self._lanes = []

@@ -17,17 +17,7 @@ class OptionError(GenserverError, ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullOptions:
-    """Checked at construction; `OptionError` names the option.
-
-    * ``seed``: of all random states, with worker and epoch; None takes the server's.
-    * ``epoch``: pins the epoch; None counts the passes of one dataset or client from 0.
-    * ``deterministic``: elements come in turn, worker by worker, the same in every run.
-    * ``transport``: "auto" by distance, or "ipc" or "tcp" for tests.
-    * ``memory_budget``: bytes that may wait in the trainer; None is max(1 GiB, workers x 4 x
-      element), at most a quarter of the memory.
-    * ``insecure_network``: connect beyond this host although there are no keys.
-    * ``connect_timeout`` and ``first_element_timeout``: seconds. ``wait`` waits on for a server.
-    """
+    """Checked at construction; `OptionError` names one. `ClientOptions` says what each is."""
 
     seed: int | None = None
     epoch: int | None = None

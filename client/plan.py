@@ -29,7 +29,10 @@ STREAM_ELEMENTS = 1024
 
 
 class PlanError(GenserverError):
-    """The servers cannot feed one dataset together; the text says which and why."""
+    """The servers cannot feed one dataset together, or one did not get ready in time.
+
+    The text says which and why.
+    """
 
 
 @dataclass(frozen=True, slots=True)

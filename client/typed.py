@@ -1,4 +1,4 @@
-"""The options of `PullOptions` as keyword arguments, for type checkers. Pure."""
+"""The options of `from_server` and `Client` as keyword arguments, for type checkers. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,21 @@ __all__ = ["ClientOptions"]
 
 
 class ClientOptions(TypedDict, total=False):
-    """Meanings and defaults are those of `PullOptions`."""
+    """Keyword arguments of `from_server` and `Client`, checked at once: `OptionError` names one.
+
+    * ``seed``: of all random states, with worker and epoch, 0 to 2**64 - 1; default None takes the
+      server's.
+    * ``epoch``: pins the epoch; default None counts the passes of one dataset or client from 0.
+    * ``deterministic``: elements come in turn, worker by worker, the same in every run with the
+      same seed and number of workers; default False takes whichever is ready.
+    * ``transport``: default "auto" takes ipc on one host and tcp beyond; "ipc" or "tcp" for tests.
+    * ``memory_budget``: bytes that may wait in the trainer; default None is max(1 GiB, workers x 4
+      x element), at most a quarter of the memory.
+    * ``insecure_network``: connect beyond this host although there are no keys; default False.
+    * ``connect_timeout``: seconds until a server must have answered; default 30.
+    * ``first_element_timeout``: seconds until the first element must have come; default 300.
+    * ``wait``: wait beyond these limits until the servers are ready; default False.
+    """
 
     seed: int | None
     epoch: int | None

@@ -18,7 +18,8 @@
     ├── Interrupted                Ctrl-C while waiting for an element
     └── InternalError              a bug in genserver
 
-Errors carry fields; the sentence is made in ``__str__`` so that nobody parses it.
+What an error is made with are its fields, by the same names; the sentence is made in ``__str__``,
+so that nobody parses it. In a TensorFlow pipeline it arrives in a ``tf.errors.UnknownError``.
 Pure: imports nothing of genserver.
 """
 
@@ -46,7 +47,7 @@ __all__ = [
 
 
 class GenserverError(Exception):
-    """Root of all errors that genserver raises on purpose."""
+    """Root of all errors that genserver raises on purpose: catch this one for all."""
 
 
 class ProtocolError(GenserverError):
@@ -114,7 +115,7 @@ class EndpointError(GenserverError):
 
 
 class Unreachable(GenserverError):
-    """Nobody answered at ``endpoint`` within ``seconds``."""
+    """Nobody answered at ``endpoint`` within ``seconds``; ``reason`` is what was found there."""
 
     def __init__(self, endpoint: str, seconds: float, reason: str) -> None:
         super().__init__(endpoint, seconds, reason)
@@ -143,7 +144,11 @@ class Rejected(GenserverError):
 
 
 class GeneratorError(GenserverError):
-    """The user's generator raised in a worker; ``traceback`` is the text of its traceback."""
+    """The user's generator raised in a worker.
+
+    ``kind`` is the exception's type, ``text`` its text and ``traceback`` its traceback's;
+    ``element`` counts the worker's elements of this epoch from 0.
+    """
 
     def __init__(
         self, *, worker: int, epoch: int, element: int, kind: str, text: str, traceback: str

@@ -24,11 +24,8 @@ _running: set[Server] = set()
 class Server:
     """A server as a context manager: ready inside the block, gone with all its workers after it.
 
-    Options are those of the command line (``genserver serve --help``). The default endpoint is a
-    free port of the loopback interface. What the workers print comes out at ``sys.stdout`` and
-    ``sys.stderr`` with their number, in a notebook in the cell that runs; ``quiet`` leaves out the
-    server's own lines. ``workers=0`` runs the generator in this process, on a thread of its own,
-    for `breakpoint`, coverage and profilers. The server ends with this process. Any thread.
+    What the workers print comes out at ``sys.stdout`` and ``sys.stderr`` with their number, in a
+    notebook in the cell that runs. The server ends with this process. May be used from any thread.
     """
 
     def __init__(
@@ -46,12 +43,27 @@ class Server:
         ready_timeout: float = 300.0,
         cwd: str | None = None,
     ) -> None:
-        """Start and wait until every worker is ready, ``ready_timeout`` seconds at most.
+        """Making one starts the server and waits until every worker is ready.
 
-        ``target`` is ``"module:generator"``; ``arguments`` are passed to it and must be what JSON
-        can say. ``cwd`` is the folder that the server is started in, and finds modules in. Raises
-        `ServerFailed` with the server's sentence. With ``workers=0`` there is no time limit, and
-        ``cwd`` is not used: a debugger may be at work, in the folder that this process is in.
+        * ``target``: "MODULE:GENERATOR"; the module is looked for in ``cwd``, then where this
+          process looks.
+        * ``bind``: the endpoint to listen at; default a free port of the loopback interface.
+        * ``workers``: processes; default the usable cores less one where the generator takes a
+          ``worker``, else 1. 0 runs the generator in this process, on a thread of its own, for
+          `breakpoint`, coverage and profilers.
+        * ``sharding``: "static", each worker makes its share, or "off", each makes everything.
+        * ``arguments``: keyword arguments of the generator: what JSON can say.
+        * ``seed``: what a trainer that names none takes for all random states; default random.
+        * ``spec``: the element spec, e.g. "(float32[None,64], int64[])"; default that of the first
+          element.
+        * ``length``: elements of one pass over all workers (of each with sharding off), or
+          "infinite"; default unknown.
+        * ``quiet``: leaves out the server's own lines.
+        * ``ready_timeout``: seconds until the server must be ready.
+        * ``cwd``: the folder that the server is started in; default this process's.
+
+        Raises `ServerFailed` with the server's sentence. With ``workers=0`` there is no time limit,
+        and ``cwd`` is not used: a debugger may be at work, in the folder that this process is in.
         """
         options = {
             "bind": bind, "sharding": sharding, "seed": seed, "spec": spec, "length": length,
@@ -69,7 +81,7 @@ class Server:
 
     @property
     def endpoint(self) -> str:
-        """What to give to ``from_server``."""
+        """What to give to ``from_server``, e.g. ``tcp://127.0.0.1:41219``."""
         return self._backend.endpoint
 
     @property
@@ -78,7 +90,11 @@ class Server:
         return self._backend.pid
 
     def stop(self, *, drain: bool = False) -> int:
-        """End the server; its exit code. ``drain`` lets the elements in work be finished."""
+        """End the server and return its exit code.
+
+        ``drain`` lets the workers finish the elements that they are making, up to 6 s; else they
+        are left after 0.3 s.
+        """
         _running.discard(self)
         return self._backend.stop(drain=drain)
 

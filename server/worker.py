@@ -13,21 +13,25 @@ __all__ = ["Worker", "random_states", "set_random_states"]
 class Worker:
     """Passed to a generator that has a parameter named ``worker`` or annotated `Worker`.
 
-    ``index`` and ``count`` run over all workers of all servers of a trainer, so that
-    ``items[worker.index :: worker.count]`` divides the work. ``epoch`` counts the trainer's passes
-    from 0. ``rng`` is a numpy Generator seeded by (seed, index, epoch); so are the global states
-    of `random` and `numpy.random`. ``start`` is the element to begin with after a restart: a
-    generator that reads it before its first ``yield`` must begin there, any other is run from its
-    beginning and the first elements are dropped.
+    * ``index``, ``count``: over all workers of all servers of a trainer, so that
+      ``items[worker.index :: worker.count]`` divides the work; 0 and 1 with ``--sharding off``.
+    * ``epoch``: counts the trainer's passes from 0.
+    * ``seed``: the trainer's, or the server's.
+    * ``rng``: a ``numpy.random.Generator`` seeded by (seed, worker, epoch); so are the global
+      states of `random` and `numpy.random`. Another in each worker, also with ``--sharding off``.
 
-    Belongs to the thread that runs the generator.
+    Make one yourself to run such a generator without a server: ``cubes(Worker())``. Belongs to the
+    thread that runs the generator.
     """
 
     def __init__(
         self, index: int = 0, count: int = 1, epoch: int = 0, seed: int = 0, start: int = 0,
         *, stream: int | None = None,
     ) -> None:  # fmt: skip
-        """``stream`` seeds instead of ``index`` where the workers do not divide the work."""
+        """``stream`` seeds instead of ``index`` where the workers do not divide the work.
+
+        genserver fills in everything.
+        """
         self.index = index
         self.count = count
         self.epoch = epoch
@@ -39,7 +43,11 @@ class Worker:
 
     @property
     def start(self) -> int:
-        """The element to begin with."""
+        """The element to begin with, above 0 when a lost connection or worker is made up for.
+
+        A generator that reads it before its first ``yield`` must begin there; any other is run
+        from its beginning, and the first elements are dropped.
+        """
         self.seeks = True
         return self._start
 
@@ -47,7 +55,10 @@ class Worker:
         return np.random.SeedSequence((self.seed, self._stream, self.epoch), spawn_key=(purpose,))
 
     def seed_globals(self) -> None:
-        """Set the states of `random` and `numpy.random`, which belong to the whole process."""
+        """Set the states of `random` and `numpy.random`, which belong to the whole process.
+
+        genserver does so before the generator starts.
+        """
         random.seed(int.from_bytes(self._sequence(1).generate_state(8).tobytes(), "little"))
         np.random.set_state(np.random.RandomState(np.random.MT19937(self._sequence(2))).get_state())
 
