@@ -10,6 +10,7 @@ TensorFlow can cancel it: deleting an iterator never waits longer.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -21,6 +22,7 @@ from genserver.protocol.normalize import TextArray
 from genserver.protocol.spec import ArraySpec, ElementSpec
 from tensorflow.python.eager import core as tf_core
 
+from .keras import refuse_endless
 from .lane import Lane, Run
 from .options import OptionError, PullOptions
 from .plan import INFINITE, SOLITARY, UNKNOWN, Plan
@@ -68,7 +70,15 @@ class _Argument:
         return self if error is None else error.args[self._index]
 
 
+def _is_endless(data: Any) -> bool:
+    """Whether TensorFlow knows that a dataset, of a server or not, never ends."""
+    dataset = isinstance(data, tf.data.Dataset)
+    return dataset and int(data.cardinality()) == tf.data.INFINITE_CARDINALITY
+
+
 _let_interrupts_through()
+if "keras" in sys.modules:  # TensorFlow imports the Keras that it uses
+    refuse_endless(sys.modules["keras"], _is_endless)
 
 
 def make_dataset(
