@@ -81,6 +81,8 @@ if "keras" in sys.modules:  # TensorFlow imports the Keras that it uses
     refuse_endless(sys.modules["keras"], _is_endless)
 
 
+# Inside a user's map or interleave AutoGraph would translate this file, and warn that it cannot.
+@tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]  # as all of TensorFlow
 def make_dataset(
     endpoints: str | Sequence[str],
     *,
@@ -90,6 +92,11 @@ def make_dataset(
     options: ClientOptions,
 ) -> tf.data.Dataset:
     """See `genserver.client.from_server`, which is this function typed without TensorFlow."""
+    if tf.is_tensor(endpoints):
+        raise OptionError(
+            "an endpoint is text, not a tensor: tf.data calls a map's or interleave's function "
+            "once, before there is any element, so make the datasets outside of it"
+        )
     source = Source(endpoints, PullOptions(**options))
     if prefetch is not None and prefetch < 0:
         raise OptionError(f"prefetch must be 0 or more, not {prefetch}")

@@ -431,7 +431,7 @@ def test_several_outputs_as_tuples(serve: Serve) -> None:
     assert model.fit(pairs, verbose=0).history["loss"] == [0.0]
 
 
-@pytest.mark.parametrize(("length", "shown"), [(12, " 1/3 "), (None, " 1/Unknown ")])
+@pytest.mark.parametrize(("length", "shown"), [(12, "1/3"), (None, "1/Unknown")])
 @pytest.mark.filterwarnings(f"ignore:{RAN_OUT}:UserWarning")
 def test_the_progress_bar_shows_the_total(
     serve: Serve, capsys: pytest.CaptureFixture[str], length: int | None, shown: str
