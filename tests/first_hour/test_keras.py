@@ -130,10 +130,11 @@ def test_repeat_fills_every_epoch_of_a_finite_server(serve: Serve) -> None:
     assert rows(seen.train) == a_pass(0) + a_pass(1)
 
 
-def test_an_endless_pass_lasts_for_all_epochs_of_a_fit(serve: Serve) -> None:
+@pytest.mark.parametrize("length", ["infinite", None])
+def test_an_endless_pass_lasts_for_all_epochs_of_a_fit(serve: Serve, length: str | None) -> None:
     """steps_per_epoch on an endless server: nothing is lost or repeated between two epochs."""
     model, seen = make_model()
-    server = serve("first_hour_keras:endless", workers=2, length="infinite")
+    server = serve("first_hour_keras:endless", workers=2, length=length)
     dataset = from_server(server.endpoint, deterministic=True).batch(4)
     model.fit(dataset, epochs=3, steps_per_epoch=2, verbose=0)
     assert rows(seen.train) == a_pass(0, 24)
@@ -212,10 +213,12 @@ def test_endless_with_steps_goes_everywhere(serve: Serve) -> None:
     assert rows(seen.test) == a_pass(1, 8) + a_pass(2, 4) + a_pass(3, 8)
 
 
-def test_an_endless_server_that_does_not_say_so_cannot_be_known(serve: Serve) -> None:
-    """Without a length Keras goes on, in one epoch, until a callback stops it."""
+@pytest.mark.parametrize("length", ["infinite", None])
+def test_endless_data_of_unknown_length_cannot_be_known(serve: Serve, length: str | None) -> None:
+    """A server that does not say so, or after filter(): one epoch, until a callback stops it."""
     model, seen = make_model()
-    dataset = from_server(serve("first_hour_keras:endless").endpoint).batch(4)
+    dataset = from_server(serve("first_hour_keras:endless", length=length).endpoint)
+    dataset = (dataset.filter(lambda x, y: x[0] >= 0) if length else dataset).batch(4)
     with pytest.raises(InterruptedError, match="batch 20"):
         model.fit(dataset, verbose=0, callbacks=[Fail(after=20)])
     assert rows(seen.train) == a_pass(0, 84)
@@ -329,7 +332,6 @@ def test_early_stopping_frees_everything_and_fit_works_again(serve: Serve, tmp_p
     stop = keras.callbacks.EarlyStopping(monitor="loss", patience=1)
     history = model.fit(dataset, epochs=9, steps_per_epoch=2, verbose=0, callbacks=[stop])
     assert len(history.epoch) == 2  # the loss is 0 from the beginning
-    gc.collect()
     assert eventually(lambda: not list(tmp_path.iterdir()))
     model.fit(dataset, steps_per_epoch=1, verbose=0)
     assert rows(seen.train) == a_pass(0, 16) + a_pass(1, 4)
@@ -338,7 +340,7 @@ def test_early_stopping_frees_everything_and_fit_works_again(serve: Serve, tmp_p
 def test_a_callback_that_raises_frees_everything_and_fit_works_again(
     serve: Serve, tmp_path: Path
 ) -> None:
-    """The user's own exception comes out, and holds nothing once it is handled."""
+    """The user's own exception comes out; Keras' iterator is a cycle, which the collector frees."""
     model, seen = make_model()
     arguments = {"folder": str(tmp_path)}
     server = serve("first_hour_keras:guarded", workers=2, length="infinite", arguments=arguments)
@@ -360,6 +362,15 @@ def test_a_generator_that_raises_ends_fit_with_its_own_words(serve: Serve) -> No
             model.fit(dataset, verbose=0)
         assert f"[worker 0, epoch {epoch}, element 4]" in str(caught.value)
     assert set(rows(seen.train)) <= {*a_pass(0, 4), *a_pass(1, 4)}
+
+
+@pytest.mark.parametrize("length", [9, 15])
+def test_a_wrong_length_fails_in_fit(serve: Serve, length: int) -> None:
+    """12 elements where the server promised another number, with that number in the error."""
+    model, _ = make_model()
+    dataset = from_server(serve("first_hour_keras:finite", length=length).endpoint).batch(4)
+    with pytest.raises(tf.errors.FailedPreconditionError, match=f"{length} elements"):
+        model.fit(dataset, verbose=0)
 
 
 # Ways to run, and structures.
@@ -444,10 +455,12 @@ def test_the_progress_bar_shows_the_total(
 
 
 def test_a_strategy_spends_a_pass_on_looking(serve: Serve) -> None:
-    """Keras builds the model from a pass of its own, so training begins with the next."""
+    """Keras builds the model from a pass of its own, so training and evaluation begin with the next."""
     with tf.distribute.OneDeviceStrategy("/CPU:0").scope():
         model, seen = make_model()
     dataset = from_server(serve("first_hour_keras:finite", workers=2, length=12).endpoint).batch(4)
     model.fit(dataset, epochs=2, verbose=0)
     assert sorted(rows(seen.train[:3])) == a_pass(1)
     assert sorted(rows(seen.train[3:])) == a_pass(2)
+    model.evaluate(dataset, verbose=0)
+    assert sorted(rows(seen.test)) == a_pass(4)
