@@ -347,10 +347,10 @@ def test_a_callback_that_raises_frees_everything_and_fit_works_again(
     dataset = from_server(server.endpoint, deterministic=True).batch(4)
     with pytest.raises(InterruptedError, match="batch 2"):
         model.fit(dataset, steps_per_epoch=9, verbose=0, callbacks=[Fail(after=2)])
-    gc.collect()
-    assert eventually(lambda: not list(tmp_path.iterdir()))
     model.fit(dataset, steps_per_epoch=1, verbose=0)
     assert rows(seen.train) == a_pass(0, 12) + a_pass(1, 4)
+    gc.collect()
+    assert eventually(lambda: not list(tmp_path.iterdir()))
 
 
 def test_a_generator_that_raises_ends_fit_with_its_own_words(serve: Serve) -> None:
@@ -455,7 +455,7 @@ def test_the_progress_bar_shows_the_total(
 
 
 def test_a_strategy_spends_a_pass_on_looking(serve: Serve) -> None:
-    """Keras builds the model from a pass of its own, so training and evaluation begin with the next."""
+    """Keras looks at a batch of a pass of its own; training and evaluation take the next."""
     with tf.distribute.OneDeviceStrategy("/CPU:0").scope():
         model, seen = make_model()
     dataset = from_server(serve("first_hour_keras:finite", workers=2, length=12).endpoint).batch(4)
