@@ -75,7 +75,7 @@ class Lane:
         the same again at every later call.
         """
         if self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(None)  # or each call would add its frames
         try:
             run = self._take(seconds)
             if run is None and not self.ended:

@@ -10,6 +10,7 @@ TensorFlow can cancel it: deleting an iterator never waits longer.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -21,6 +22,7 @@ from genserver.protocol.normalize import TextArray
 from genserver.protocol.spec import ArraySpec, ElementSpec
 from tensorflow.python.eager import core as tf_core
 
+from .keras import refuse_endless
 from .lane import Lane, Run
 from .options import OptionError, PullOptions
 from .plan import INFINITE, SOLITARY, UNKNOWN, Plan
@@ -68,9 +70,19 @@ class _Argument:
         return self if error is None else error.args[self._index]
 
 
+def _is_endless(data: Any) -> bool:
+    """Whether TensorFlow knows that a dataset, of a server or not, never ends."""
+    dataset = isinstance(data, tf.data.Dataset)
+    return dataset and int(data.cardinality()) == tf.data.INFINITE_CARDINALITY
+
+
 _let_interrupts_through()
+if "keras" in sys.modules:  # TensorFlow imports the Keras that it uses
+    refuse_endless(sys.modules["keras"], _is_endless)
 
 
+# Inside a user's map or interleave AutoGraph would translate this file, and warn that it cannot.
+@tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]  # as all of TensorFlow
 def make_dataset(
     endpoints: str | Sequence[str],
     *,
@@ -80,6 +92,11 @@ def make_dataset(
     options: ClientOptions,
 ) -> tf.data.Dataset:
     """See `genserver.client.from_server`, which is this function typed without TensorFlow."""
+    if tf.is_tensor(endpoints):
+        raise OptionError(
+            "an endpoint is text, not a tensor: tf.data calls a map's or interleave's function "
+            "once, before there is any element, so make the datasets outside of it"
+        )
     source = Source(endpoints, PullOptions(**options))
     if prefetch is not None and prefetch < 0:
         raise OptionError(f"prefetch must be 0 or more, not {prefetch}")

@@ -20,7 +20,7 @@ IMPURE = {
 PURE = [
     *sorted(p for p in (ROOT / "protocol").glob("*.py")),
     ROOT / "server" / "fleet.py", ROOT / "server" / "config.py", ROOT / "server" / "exit_codes.py",
-    ROOT / "client" / "plan.py", ROOT / "client" / "options.py",
+    ROOT / "client" / "plan.py", ROOT / "client" / "options.py", ROOT / "client" / "keras.py",
 ]  # fmt: skip
 
 
