@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from genserver.protocol.chunk import LARGE_ELEMENT, Column
 from genserver.protocol.dtypes import TEXT, numpy_dtype
+from genserver.protocol.errors import GenserverError
 from genserver.protocol.normalize import TextArray
 from genserver.protocol.spec import ArraySpec, ElementSpec
 from tensorflow.python.eager import core as tf_core
@@ -178,7 +179,11 @@ class _Chunks:
         return self
 
     def __next__(self) -> Any:
-        run: Run | None = self._lane.take(POLL_SECONDS)
+        try:
+            run: Run | None = self._lane.take(POLL_SECONDS)
+        except GenserverError as error:
+            # TensorFlow prints the frames each time; the user's own are in the error's text.
+            raise error.with_traceback(None) from None
         if run is not None:
             return self._spec.unflatten([_array(column) for column in run.columns])
         if self._lane.ended:

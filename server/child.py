@@ -46,20 +46,21 @@ class ChildServer:
     def __init__(
         self,
         target: str,
-        options: Mapping[str, str],
+        options: Mapping[str, str | None],
         arguments: Mapping[str, Any],
         *,
-        quiet: bool,
         seconds: float,
         cwd: str | None,
     ) -> None:
-        """``options`` are the command line's; waits ``seconds`` or raises `ServerFailed`."""
+        """``options`` are the command line's, those that take no value with None.
+
+        Waits ``seconds``, or raises `ServerFailed`.
+        """
         self._target = target
         reader, writer = os.pipe()
         command = [sys.executable, "-m", "genserver.server", "serve", target, "--stop-at-eof"]
-        command += ["--quiet"] if quiet else []
         for name, value in options.items():
-            command += [f"--{name}", value]
+            command += [f"--{name}", *([] if value is None else [value])]
         for name, value in arguments.items():
             command += ["--arg", f"{name}={json.dumps(value)}"]
         try:

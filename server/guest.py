@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from genserver.protocol.endpoint import Endpoint, parse_endpoint
+from genserver.protocol.endpoint import DEFAULT_ENDPOINT, Endpoint, parse_endpoint
 from genserver.protocol.errors import GenserverError
 from genserver.protocol.messages import Status
 from genserver.protocol.spec import parse_spec
@@ -36,11 +36,11 @@ class GuestServer:
     """Ready when constructed. Any thread."""
 
     def __init__(
-        self, target: str, options: Mapping[str, str], arguments: Mapping[str, Any], *, quiet: bool
+        self, target: str, options: Mapping[str, str | None], arguments: Mapping[str, Any]
     ) -> None:
-        """``options`` are the command line's. Raises `ServerFailed`."""
+        """``options`` are those of `ChildServer`. Raises `ServerFailed`."""
         self._target = target
-        self._quiet = quiet
+        self._quiet = "quiet" in options
         self._ready = threading.Event()
         self._error: GenserverError | None = None
         self._code = ExitCode.OK
@@ -83,16 +83,19 @@ class GuestServer:
         self._ready.set()
 
 
-def _config(target: str, options: Mapping[str, str], arguments: Mapping[str, Any]) -> ServeConfig:
+def _config(
+    target: str, options: Mapping[str, str | None], arguments: Mapping[str, Any]
+) -> ServeConfig:
     """What the command line would make of it; arguments go through JSON as they would there."""
     spec, length, seed = options.get("spec"), options.get("length"), options.get("seed")
     return ServeConfig(
         target=target,
-        endpoint=parse_endpoint(options["bind"]),
+        endpoint=parse_endpoint(options.get("bind") or DEFAULT_ENDPOINT),
         workers=0,
         sharding=options.get("sharding"),
         arguments=json.loads(json.dumps(dict(arguments))),
         seed=secrets.randbits(32) if seed is None else int(seed),
         spec=None if spec is None else parse_spec(spec),
         length=None if length is None else parse_length(length),
+        insecure_network="insecure-network" in options,
     )

@@ -39,6 +39,7 @@ class Server:
         seed: int | None = None,
         spec: str | None = None,
         length: int | str | None = None,
+        insecure_network: bool = False,
         quiet: bool = False,
         ready_timeout: float = 300.0,
         cwd: str | None = None,
@@ -58,6 +59,8 @@ class Server:
           element.
         * ``length``: elements of one pass over all workers (of each with sharding off), or
           "infinite"; default unknown.
+        * ``insecure_network``: listen beyond this host although anyone who reaches the port can
+          connect.
         * ``quiet``: leaves out the server's own lines.
         * ``ready_timeout``: seconds until the server must be ready.
         * ``cwd``: the folder that the server is started in; default this process's.
@@ -65,17 +68,19 @@ class Server:
         Raises `ServerFailed` with the server's sentence. With ``workers=0`` there is no time limit,
         and ``cwd`` is not used: a debugger may be at work, in the folder that this process is in.
         """
-        options = {
+        said = {
             "bind": bind, "sharding": sharding, "seed": seed, "spec": spec, "length": length,
         }  # fmt: skip
-        given = {name: str(value) for name, value in options.items() if value is not None}
+        options: dict[str, str | None] = {n: str(v) for n, v in said.items() if v is not None}
+        flags = {"insecure-network": insecure_network, "quiet": quiet}
+        options |= dict.fromkeys(name for name, wanted in flags.items() if wanted)
         self._backend: ChildServer | GuestServer
         if workers == 0:
-            self._backend = GuestServer(target, given, dict(arguments or {}), quiet=quiet)
+            self._backend = GuestServer(target, options, dict(arguments or {}))
         else:
-            given |= {} if workers is None else {"workers": str(workers)}
+            options |= {} if workers is None else {"workers": str(workers)}
             self._backend = ChildServer(
-                target, given, dict(arguments or {}), quiet=quiet, seconds=ready_timeout, cwd=cwd
+                target, options, dict(arguments or {}), seconds=ready_timeout, cwd=cwd
             )
         _running.add(self)
 

@@ -101,3 +101,18 @@ def test_a_server_ends_with_the_program_that_started_it(
         assert eventually(lambda: not any(map(alive, everyone)))
         program.wait(20)
     os.rmdir(str(runtime_folder))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_server_listens_beyond_this_host_only_when_told(
+    runtime_folder: object, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """insecure_network=True of Server is --insecure-network; without it, the refusal names it."""
+    monkeypatch.syspath_prepend(str(SUPPORT))
+    options = {"bind": "tcp://0.0.0.0:0", "workers": workers}
+    with pytest.raises(ServerFailed, match="insecure_network=True"):
+        Server("generators:whole", **options)  # type: ignore[arg-type]  # as given
+    with Server("generators:whole", insecure_network=True, **options) as server:  # type: ignore[arg-type]  # as given
+        assert server.endpoint.startswith("tcp://0.0.0.0:")
+    assert os.listdir(str(runtime_folder)) == []
+    os.rmdir(str(runtime_folder))
