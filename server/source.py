@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from genserver.protocol.errors import SpecError
-from genserver.protocol.spec import ElementSpec, spec_from_signature
+from genserver.protocol.signature import spec_from_signature
+from genserver.protocol.spec import ElementSpec
 
 from .config import ConfigError
 from .worker import Worker
