@@ -1,8 +1,8 @@
 """The element spec: what every element of a server looks like.
 
 A spec is a tree of tuples, dicts with str keys and named tuples, whose leaves are `ArraySpec`s.
-It is written as text (``(float32[32,32,32,1], uint8[32,32,32])``) and sent as plain lists; what else
-is read as one is in signature.py. Pure.
+It is written as text (``(float32[32,32,32,1], uint8[32,32,32])``) and sent as plain lists; what
+else is read as one is in signature.py. Pure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from .dtypes import TEXT, dtype_named
 from .errors import RemoteProtocolError, SpecError
 
 __all__ = [
-    "ArraySpec", "ElementSpec", "MAX_DEPTH", "Node", "Record", "nameable", "parse_spec",
+    "ArraySpec", "ElementSpec", "MAX_DEPTH", "MAX_DIM", "MAX_LEAVES", "Node", "Record", "nameable",
+    "parse_spec",
 ]  # fmt: skip
 
 MAX_RANK = 32  # numpy's own limit before 2.0; nobody trains on more

@@ -100,14 +100,13 @@ def _as_array(value: Any, path: str) -> np.ndarray[Any, Any]:
         raise ElementError(path, f"{name} gives no array ({error}); {advice}") from None
     # Pandas turns integers with missing values into floats, which is a silent cast.
     foreign = getattr(value, "dtype", None)
-    own = isinstance(foreign, np.dtype) or not hasattr(value, "isna")
-    if not own and array.dtype.kind in "fO" and getattr(foreign, "kind", "") != "f":
-        if value.isna().any():
-            raise ElementError(
-                path,
-                f"the {foreign} {name} has missing values; fill them in with .fillna(...), or "
-                "drop them",
-            )
+    extension = not isinstance(foreign, np.dtype) and hasattr(value, "isna")
+    cast = array.dtype.kind in "fO" and getattr(foreign, "kind", "") != "f"
+    if extension and cast and value.isna().any():
+        raise ElementError(
+            path,
+            f"the {foreign} {name} has missing values; fill them with .fillna(...), or drop them",
+        )
     return array
 
 

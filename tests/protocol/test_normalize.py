@@ -214,7 +214,8 @@ def test_mismatches(spec: str, element: object, path: str, reason: str) -> None:
     ("spec", "element", "value"),
     [
         ("uint8", 255, 255), ("int8", -128, -128), ("uint64", 2**63, 2**63),
-        ("uint64", 2**64 - 1, 2**64 - 1), ("float64", 2**63, 2.0**63), ("uint64[1]", [2**64 - 1], [2**64 - 1]),
+        ("uint64", 2**64 - 1, 2**64 - 1), ("float64", 2**63, 2.0**63),
+        ("uint64[1]", [2**64 - 1], [2**64 - 1]),
         ("float64", 0.1, 0.1), ("float64[1]", [0.1], [0.1]), ("float32", 0.1, np.float32(0.1)),
         ("float16", 1, 1.0), ("int32", 3.0, 3), ("complex64", 1, 1 + 0j),
         ("complex128", 0.1, 0.1 + 0j), ("complex64", 1j, 1j), ("float32", float("inf"), np.inf),
