@@ -100,12 +100,11 @@ def _as_array(value: Any, path: str) -> np.ndarray[Any, Any]:
         raise ElementError(path, f"{name} gives no array ({error}); {advice}") from None
     # Pandas turns integers with missing values into floats, which is a silent cast.
     foreign = getattr(value, "dtype", None)
-    extension = not isinstance(foreign, np.dtype) and hasattr(value, "isna")
+    extension = foreign is not None and not isinstance(foreign, np.dtype)
     cast = array.dtype.kind in "fO" and getattr(foreign, "kind", "") != "f"
-    if extension and cast and value.isna().any():
+    if extension and cast and hasattr(value, "isna") and value.isna().any():
         raise ElementError(
-            path,
-            f"the {foreign} {name} has missing values; fill them with .fillna(...), or drop them",
+            path, f"the {foreign} {name} has missing values; fill them with .fillna(...)"
         )
     return array
 

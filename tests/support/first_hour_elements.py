@@ -201,8 +201,14 @@ def refused(kind: str) -> Iterator[Any]:
         "grad": lambda: Tensor(np.zeros(2), requires_grad=True),
         "na": lambda: pandas.Series([1, pandas.NA], dtype="Int64"),
         "na_text": lambda: pandas.Series(["a", None]),
+        "na_objects": lambda: np.array(["a", None], object),
         "na_category": lambda: pandas.Series([1, None], dtype="category"),
         "frame": lambda: pandas.DataFrame({"a": [1], "b": ["x"]}),
         "times": lambda: pandas.to_datetime(pandas.Series(["2020-01-01"])),
     }[kind]()
     yield {"part": (0, part)}
+
+
+def counters() -> Iterator[int]:
+    """Python ints that fit uint64 only."""
+    yield from (2**64 - 1, 0, 2**63)
