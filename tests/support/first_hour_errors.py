@@ -131,3 +131,10 @@ def used_up_by_worker(worker: Worker) -> Iterator[np.int64]:
 
 called = raising()
 lines = map(str, range(3))
+
+
+def failing_worker(worker: Worker) -> Iterator[np.int64]:
+    """Two numbers from every worker, then an error."""
+    for number in range(2):
+        yield np.int64(worker.index + worker.count * number)
+    raise make_error("value")
