@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 import zmq
 from genserver.client import Client, GeneratorError, Rejected, Unreachable, from_server
+from genserver.client.lane import Lane
+from genserver.client.options import PullOptions
 from genserver.client.repeats import FREE, Repeats
-from genserver.client.source import REPORT_EVERY
+from genserver.client.source import REPORT_EVERY, Source
 from genserver.protocol.codec import decode_header, encode
 from genserver.protocol.link import Numbered
 from genserver.protocol.messages import Error, ErrorCode, Hello
@@ -195,6 +197,22 @@ def test_a_repeated_error_comes_slowly_and_is_explained_every_five_seconds() -> 
     assert "upside down (a failed iterator gives no more elements" in time_.said[0][1]
     assert "ignore_errors() hides that" in time_.said[0][1]
     assert "Traceback" not in time_.said[0][1]
+
+
+def test_a_failed_lane_paces_whoever_asks_again(serve: Serve) -> None:
+    """A lane's later calls wait as long as they were asked to, and raise the same error."""
+    source = Source(serve("first_hour_errors:raising", spec=SPEC).endpoint, PullOptions())
+    lane = Lane(source, epoch=0, expect=source.plan().spec)
+    with pytest.raises(GeneratorError) as caught:
+        lane.take(PATIENCE)
+    time_ = FakeTime()
+    lane._repeats = Repeats(clock=lambda: time_.now, wait=time_.wait, tell=lambda _: None)
+    for _ in range(FREE + 2):
+        with pytest.raises(GeneratorError) as again:
+            lane.take(0.125)
+        assert again.value is caught.value
+    assert time_.waits == [0.125] * 2
+    lane.close()
 
 
 def test_the_relaxed_spec_works_as_it_is_pasted(serve: Serve) -> None:
