@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import traceback
 
+from genserver.protocol.errors import ElementError
 from genserver.protocol.fields import cut_text
 
-__all__ = ["kind_of", "text_of", "user_traceback"]
+__all__ = ["kind_of", "refusal_text", "text_of", "user_traceback"]
 
 # Longest parts of a failure, in bytes: together they fit a header.
 MAX_KIND = 256
 MAX_TEXT = 4_000
 MAX_TRACEBACK = 16_000
+#: The same of a refused element, which has no traceback but may hold a spec to paste.
+MAX_REFUSAL = 16_000
 #: Longest line of a traceback, in characters, so that a long message leaves the frames readable.
 MAX_LINE = 1_000
 
@@ -37,6 +40,14 @@ def text_of(error: BaseException) -> str:
     except Exception as second:  # noqa: BLE001  # the user's __str__ may raise anything
         return f"(no text: its __str__ raised {kind_of(second)})"
     return cut_text(_shortened(text), MAX_TEXT)
+
+
+def refusal_text(error: ElementError) -> str:
+    """Why an element cannot travel; the spec to paste comes whole or not at all."""
+    text = cut_text(str(error), MAX_REFUSAL + 1)
+    if len(text.encode()) <= MAX_REFUSAL:
+        return text
+    return cut_text(f"{error.path}: {error.reason}", MAX_TEXT)
 
 
 def user_traceback(error: BaseException) -> str:

@@ -19,7 +19,7 @@ from genserver.protocol.normalize import Normalizer, infer_spec
 from genserver.protocol.spec import ElementSpec
 from genserver.protocol.transport.exchange import Exchange, Failure, Job
 
-from .failures import kind_of, text_of, user_traceback
+from .failures import kind_of, refusal_text, text_of, user_traceback
 from .source import Source
 from .worker import Worker, random_states
 
@@ -130,6 +130,8 @@ class Runner:
             spec = infer_spec(run.keep())
         except _Exhausted:
             return None
+        except ElementError as error:
+            return Failure(0, kind_of(error), refusal_text(error), "")
         except BaseException as error:  # noqa: BLE001  # the user's code may raise anything
             return self._failure(error, 0)
         self._spare = (opening, run)
@@ -160,7 +162,7 @@ class Runner:
         try:
             leaves = self._normalizer.leaves(value)
         except ElementError as error:
-            self._finish(job, Failure(element, kind_of(error), text_of(error), ""))
+            self._finish(job, Failure(element, kind_of(error), refusal_text(error), ""))
             return
         self._exchange.add(job, leaves)
 

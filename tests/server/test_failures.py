@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
+import numpy as np
 import pytest
 from genserver.protocol.codec import decode_header, encode
+from genserver.protocol.errors import ElementMismatch
 from genserver.protocol.fields import MAX_HEADER, cut_text
 from genserver.protocol.link import Numbered
 from genserver.protocol.messages import Fail
-from genserver.server.failures import kind_of, text_of, user_traceback
+from genserver.protocol.normalize import Normalizer, infer_spec
+from genserver.protocol.spec import parse_spec
+from genserver.server.failures import kind_of, refusal_text, text_of, user_traceback
 
 BRAIN = "\U0001f9e0"
 
@@ -77,3 +82,19 @@ def test_a_recursion_without_end_is_readable() -> None:
 def test_texts_are_cut_between_characters(text: str, nbytes: int, cut: str) -> None:
     """Never above the bytes, never within a character."""
     assert cut_text(text, nbytes) == cut
+
+
+@pytest.mark.parametrize(("columns", "whole"), [(1, True), (300, True), (1000, False)])
+def test_a_spec_to_paste_is_never_cut(columns: int, whole: bool) -> None:
+    """A long one comes whole while it fits; one that does not is left out, the reason stays."""
+    names = [f"feature_{column:04d}" for column in range(columns)]
+    normalizer = Normalizer(infer_spec({name: np.zeros(2) for name in names}))
+    with pytest.raises(ElementMismatch) as caught:
+        normalizer.leaves({name: np.zeros(3) for name in names})
+    text = refusal_text(caught.value)
+    assert text.startswith("element['feature_0000']: the spec says float64[2], this element has ")
+    assert len(text.encode()) <= 16_000
+    hint = text.partition("--spec ")[2]
+    assert bool(hint) is whole
+    if whole:
+        assert str(parse_spec(*shlex.split(hint))) == caught.value.relaxed
