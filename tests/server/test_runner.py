@@ -201,7 +201,7 @@ def test_streams_have_their_own_global_random_states() -> None:
 
 def test_an_empty_pass_after_a_full_one_is_a_failure_unless_start_or_worker_explain_it() -> None:
     """Only a generator without a worker, from its first element on, after a pass that gave some."""
-    passes = iter([[], [1, 2], [], [7], []])
+    passes = iter([[], [1, 2], [], [], []])
 
     def changing() -> Iterator[int]:
         yield from next(passes)
@@ -213,7 +213,7 @@ def test_an_empty_pass_after_a_full_one_is_a_failure_unless_start_or_worker_expl
         bench.turns(3)
         numbers, finished = bench.taken(key)
         results.append((numbers, finished.failure and finished.failure.kind))
-    # The fourth pass begins at element 3 of one that has only one: that is no mistake of its own.
+    # The fourth goes on at element 3 on a new link: that the rest is empty is no mistake.
     assert results == [([], None), ([1, 2], None), ([], "UsedUp"), ([], None), ([], "UsedUp")]
 
 
