@@ -19,6 +19,7 @@ from genserver.protocol.transport.connection import StreamHandle
 from genserver.protocol.transport.inbox import Inbox
 
 from .plan import Member, Plan, PlanError
+from .repeats import Repeats
 from .source import REPORT_EVERY, Reach, Source, say
 
 __all__ = ["Lane", "Run"]
@@ -58,6 +59,7 @@ class Lane:
         self._turn = 0
         self._live: list[int] = []
         self._error: GenserverError | None = None
+        self._repeats = Repeats()
         self.closed = False
         self._waiting_since = time.monotonic()
         self._reported = self._waiting_since
@@ -72,9 +74,10 @@ class Lane:
         """The next elements, or None: after ``seconds`` without any, or at the end (`ended`).
 
         A run is of one worker; in deterministic order it is one element. Raises what failed, and
-        the same again at every later call.
+        the same again at every later call; often repeated, it comes after ``seconds``.
         """
         if self._error is not None:
+            self._repeats.again(self._error, seconds)
             raise self._error.with_traceback(None)  # or each call would add its frames
         try:
             run = self._take(seconds)

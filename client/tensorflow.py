@@ -108,10 +108,10 @@ def make_dataset(
     if plan.cardinality != UNKNOWN:
         length = tf.data.INFINITE_CARDINALITY if plan.cardinality == INFINITE else plan.cardinality
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(length))
-    return _prefetched(dataset.with_options(_tf_options()), plan.spec, device, prefetch)
+    return _prefetched(dataset.with_options(_tf_options(plan.spec)), plan.spec, device, prefetch)
 
 
-def _tf_options() -> tf.data.Options:
+def _tf_options(spec: ElementSpec) -> tf.data.Options:
     """What the whole pipeline gets unless the user's own ``with_options`` says otherwise later."""
     options = tf.data.Options()
     # A server is not a file: there is nothing that MirroredStrategy could shard.
@@ -120,6 +120,10 @@ def _tf_options() -> tf.data.Options:
     # sleeps on: 1.1 s after 4 s of reading, whatever the dataset (TF 2.21). Without it, 1 ms;
     # map(num_parallel_calls=AUTOTUNE) still uses all cores.
     options.autotune.enabled = False
+    if any(_is_float8(leaf) for _, leaf in spec.leaves()):
+        # tf.data's graph optimizer cannot read float8 and fails the iterator (TF 2.21), also that
+        # of a plain from_tensors.
+        options.experimental_optimization.apply_default_optimizations = False
     return options
 
 
@@ -198,7 +202,9 @@ class _Chunks:
 def _cut(chunks: tf.data.Dataset, spec: ElementSpec) -> tf.data.Dataset:
     """Chunks into elements: small ones are copied (1.7 us each), large ones alias the chunk."""
     nbytes = spec.nbytes
-    if nbytes is not None and nbytes < LARGE_ELEMENT:
+    # unbatch() crashes the process on arrays without elements and knows no float8 (TF 2.21).
+    fit = all(leaf.nbytes != 0 and not _is_float8(leaf) for _, leaf in spec.leaves())
+    if nbytes is not None and nbytes < LARGE_ELEMENT and fit:
         return chunks.unbatch()
     if isinstance(spec.root, ArraySpec) or spec.root.kind != "tuple":
         return chunks.flat_map(tf.data.Dataset.from_tensor_slices)
@@ -221,6 +227,10 @@ def _prefetched(
 
 def _tf_dtype(leaf: ArraySpec) -> tf.DType:
     return tf.string if leaf.dtype in TEXT else tf.as_dtype(numpy_dtype(leaf.dtype))
+
+
+def _is_float8(leaf: ArraySpec) -> bool:
+    return leaf.dtype.startswith("float8")
 
 
 def _empty(leaf: ArraySpec) -> np.ndarray[Any, Any]:

@@ -42,11 +42,11 @@ from .messages import (
     Welcome,
 )
 from .normalize import MAX_LEAF, TextArray
-from .spec import MAX_DIM, ArraySpec, ElementSpec
+from .spec import MAX_DIM, MAX_LEAVES, ArraySpec, ElementSpec
 
 __all__ = [
-    "Frame", "ItemHeader", "MAX_FRAME", "MAX_FRAMES", "decode_header", "decode_item", "encode",
-    "frame_sizes",
+    "Frame", "ItemHeader", "MAX_CAUSE", "MAX_FRAME", "MAX_FRAMES", "decode_header", "decode_item",
+    "encode", "frame_sizes", "too_wide",
 ]  # fmt: skip
 
 #: An array up to this many bytes may ride in the header (design 4) ...
@@ -58,6 +58,9 @@ MAX_FRAME = MAX_LEAF
 #: Most frames of one message (an array of texts takes two).
 MAX_FRAMES = 2 * 4096 + 1
 MAX_CHUNK = 1 << 20
+#: Of STATUS's header, in bytes: the longest cause, a worker without its ipc path, and the rest but
+#: for the spec.
+MAX_CAUSE, WORKER_STATUS, REST_STATUS = 8 * 1024, 32, 2 * 1024
 
 #: What travels as one frame.
 Frame = bytes | memoryview
@@ -96,6 +99,23 @@ def encode(numbered: Numbered) -> list[Frame]:
     if len(packed) > MAX_HEADER:
         raise LocalProtocolError(f"{kind.name} needs a header of {len(packed)} bytes")
     return [packed, *frames]
+
+
+def too_wide(wire: list[Any], workers: int, longest_ipc: int) -> str:
+    """Why a spec (in wire form) does not fit the STATUS of a server of so many workers, or ""."""
+    room = MAX_HEADER - MAX_CAUSE - REST_STATUS - (WORKER_STATUS + longest_ipc) * workers
+    size = len(msgpack.packb(wire, use_bin_type=True, unicode_errors="replace"))
+    arrays = _arrays_of(wire)
+    if size <= room and arrays <= MAX_LEAVES:
+        return ""
+    return (
+        f"an element has {arrays} arrays, whose description takes {size} bytes where {MAX_LEAVES} "
+        f"and {room} fit ({workers} workers); stack those of one dtype into one array"
+    )
+
+
+def _arrays_of(wire: list[Any]) -> int:
+    return 1 if wire[0] == "array" else sum(map(_arrays_of, wire[3]))
 
 
 def decode_header(header: bytes) -> tuple[int, Message | ItemHeader]:

@@ -25,6 +25,8 @@ Pure: imports nothing of genserver.
 
 from __future__ import annotations
 
+import shlex
+
 __all__ = [
     "ElementError",
     "ElementMismatch",
@@ -98,7 +100,9 @@ class ElementMismatch(ElementError):
         self.relaxed = relaxed
 
     def __str__(self) -> str:
-        hint = f"; a spec that fits both: --spec '{self.relaxed}'" if self.relaxed else ""
+        # Quoted for the shell that it is pasted into: keys of dicts may hold anything.
+        hint = f"; a spec that fits both: --spec {shlex.quote(self.relaxed)}"
+        hint = hint if self.relaxed else ""
         return f"{self.path}: {self.reason}{hint}"
 
 

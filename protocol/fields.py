@@ -15,7 +15,7 @@ from .errors import RemoteProtocolError
 from .messages import Kind, WorkerStatus
 from .spec import ElementSpec
 
-__all__ = ["FIELDS", "MAX_HEADER", "MAX_WORKERS", "Field", "read", "write"]
+__all__ = ["FIELDS", "MAX_HEADER", "MAX_WORKERS", "Field", "cut_text", "read", "write"]
 
 #: Longest header, in bytes, before anything is unpacked (rule D2).
 MAX_HEADER = 64 * 1024
@@ -37,6 +37,11 @@ class Field:
     check: Check
     required: bool = True
     write: Callable[[Any], Any] = lambda value: value
+
+
+def cut_text(text: str, nbytes: int) -> str:
+    """``text`` as UTF-8 of at most ``nbytes`` bytes; what no UTF-8 can say becomes "?"."""
+    return text.encode(errors="replace")[:nbytes].decode(errors="ignore")
 
 
 def _wrong(what: str, value: object) -> RemoteProtocolError:

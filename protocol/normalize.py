@@ -6,40 +6,21 @@ silently: what TensorFlow would turn from 300.0 into uint8 44 is an `ElementMism
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from .dtypes import TEXT, name_of, numpy_dtype
+from .dtypes import TEXT, numpy_dtype
 from .errors import ElementError, ElementMismatch
 from .spec import MAX_DEPTH, ArraySpec, ElementSpec, Node, Record, nameable
+from .values import Leaf, TextArray, to_leaf
 
 __all__ = ["MAX_LEAF", "Leaf", "Normalizer", "TextArray", "infer_spec"]
 
 
-@dataclass(frozen=True, slots=True)
-class TextArray:
-    """An array of byte strings in C order."""
-
-    shape: tuple[int, ...]
-    items: tuple[bytes, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """What it weighs against the byte credit: the bytes, and eight for each length."""
-        return sum(map(len, self.items)) + 8 * len(self.items)
-
-
 #: Largest array of an element, in bytes: a frame's limit.
 MAX_LEAF = 4 * 2**30
-
-#: One array of an element: numeric arrays are of native byte order and may be strided; they are
-#: still the user's memory and must be copied before the generator runs on.
-Leaf = np.ndarray[Any, np.dtype[Any]] | TextArray
-
-_PYTHON_SCALARS = {bool: "bool", int: "int64", float: "float32", complex: "complex128"}
 
 
 def infer_spec(element: object) -> ElementSpec:
@@ -57,7 +38,7 @@ def _infer(value: object, path: str, depth: int) -> Node:
             raise ElementError(path, f"the named tuple {title} needs plain ASCII names; use a dict")
         items = tuple(_infer(v, f"{path}{_step(kind, n)}", depth + 1) for n, v in named)
         return Record(kind, tuple(n for n, _ in named), items, title)
-    name, leaf, _ = _leaf(value, path)
+    name, leaf, _ = to_leaf(value, path)
     return ArraySpec(name, tuple(leaf.shape))
 
 
@@ -66,6 +47,7 @@ class Normalizer:
 
     def __init__(self, spec: ElementSpec) -> None:
         self.spec = spec
+        self._leaves = spec.leaves()
 
     def leaves(self, element: object) -> list[Leaf]:
         """The element's arrays in flattening order.
@@ -73,16 +55,25 @@ class Normalizer:
         Raises `ElementError` for what cannot travel, `ElementMismatch` for what does not fit.
         """
         out: list[Leaf] = []
-        for path, spec, value in self._walk(self.spec.root, element, "element"):
+        values: list[Any] = []
+        plain = _flatten(self.spec.root, element, values)
+        walk: Iterable[tuple[tuple[str, ArraySpec], Any]] = (
+            zip(self._leaves, values, strict=True)
+            if plain
+            else self._walk(self.spec.root, element, "element")
+        )
+        for (path, spec), value in walk:
             leaf = self._fit(path, spec, value, element)
             if leaf.nbytes > MAX_LEAF:
                 raise ElementError(path, f"{leaf.nbytes} bytes; at most {MAX_LEAF} can travel")
             out.append(leaf)
         return out
 
-    def _walk(self, node: Node, value: object, path: str) -> Iterator[tuple[str, ArraySpec, Any]]:
+    def _walk(
+        self, node: Node, value: object, path: str
+    ) -> Iterable[tuple[tuple[str, ArraySpec], Any]]:
         if isinstance(node, ArraySpec):
-            yield path, node, value
+            yield (path, node), value
             return
         parts = _parts(value, path)
         found = _shape_of(value) if parts is None else parts[0]
@@ -100,18 +91,18 @@ class Normalizer:
 
     def _fit(self, path: str, spec: ArraySpec, value: object, element: object) -> Leaf:
         # What nearly every array is takes the short way.
-        if (
-            type(value) is np.ndarray
-            and value.dtype != object
-            and value.dtype == numpy_dtype(spec.dtype)
-            and spec.admits(value.shape)
-        ):
-            return value
+        kind = type(value)
+        if kind is np.ndarray or issubclass(kind, np.generic):
+            given: Any = value
+            target = numpy_dtype(spec.dtype)
+            same = given.dtype == target and target.kind != "O"
+            if same and spec.admits(given.shape):
+                return given if kind is np.ndarray else np.asarray(given)
         if _parts(value, path) is not None:
             raise ElementMismatch(
                 path, f"the spec says {spec}, the generator gave a {_shape_of(value)}"
             )
-        name, leaf, weak = _leaf(value, path)
+        name, leaf, weak = to_leaf(value, path)
         if weak or name != spec.dtype:
             leaf = _convert(path, spec, name, leaf, weak)
         if not spec.admits(leaf.shape):
@@ -136,6 +127,28 @@ class Normalizer:
         except ElementError:
             return ""
         return str(root)
+
+
+def _flatten(node: Node, value: Any, out: list[Any]) -> bool:
+    """Append the values of a plain structure that is just the spec's; False for any other.
+
+    Much faster than the walk, which follows named tuples and names what is wrong: that counts for
+    tables of a thousand columns.
+    """
+    if isinstance(node, ArraySpec):
+        out.append(value)
+        return True
+    fits = type(value) is (dict if node.kind == "dict" else tuple)
+    if node.kind == "named" or not fits or len(value) != len(node.names):
+        return False
+    try:
+        items = map(value.__getitem__, node.names) if node.kind == "dict" else value
+        for inner, item in zip(node.items, items, strict=True):
+            if not _flatten(inner, item, out):
+                return False
+        return True
+    except KeyError:
+        return False
 
 
 def _relax(ours: Node, theirs: Node) -> Node | None:
@@ -186,103 +199,6 @@ def _shape_of(value: object) -> str:
 def _count(names: tuple[str, ...]) -> str:
     shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
     return f"{len(names)} parts ({shown})"
-
-
-def _leaf(value: Any, path: str) -> tuple[str, Leaf, bool]:
-    """(dtype name, leaf, weak): weak values are Python's own and may take the spec's dtype.
-
-    A weak leaf keeps Python's precision until `_convert` has given it the spec's.
-    """
-    if isinstance(value, str):  # before arrays: numpy's own scalar texts lose final NULs as such
-        return "str", TextArray((), (_utf8(value, path),)), False
-    if isinstance(value, bytes | bytearray | memoryview):
-        return "bytes", TextArray((), (bytes(value),)), False
-    if isinstance(value, np.ndarray | np.generic):
-        return _from_array(np.asarray(value), path)
-    if type(value) in _PYTHON_SCALARS:
-        return _from_scalar(value, path)
-    if isinstance(value, list):
-        return _from_list(value, path)
-    if value is None:
-        raise ElementError(path, "None cannot travel; yield an array, or leave the part out")
-    if hasattr(value, "__array__"):
-        return _from_array(np.asarray(value), path)
-    raise ElementError(
-        path, f"{type(value).__name__} cannot travel; yield arrays, numbers, str or bytes"
-    )
-
-
-def _from_scalar(value: Any, path: str) -> tuple[str, Leaf, bool]:
-    name = _PYTHON_SCALARS[type(value)]
-    try:
-        # A float keeps its double precision, in case that the spec says float64.
-        return name, np.asarray(value, np.int64 if name == "int64" else None), True
-    except OverflowError:
-        raise ElementError(path, f"the int {value} does not fit int64") from None
-
-
-def _from_list(value: list[Any], path: str) -> tuple[str, Leaf, bool]:
-    first: Any = value
-    while isinstance(first, list) and first:
-        first = first[0]
-    weak = type(first) in _PYTHON_SCALARS
-    try:
-        array = np.array(value)
-    except (ValueError, OverflowError, TypeError) as error:
-        raise ElementError(
-            path, f"the list is ragged or mixed ({error}); pad it to one shape"
-        ) from None
-    if array.dtype.kind in "SU":
-        # Numpy's fixed-width texts drop final NULs, and took numbers for texts.
-        array = np.array(value, dtype=object)
-    if array.dtype == np.float64 and (weak or array.size == 0):
-        if type(first) is int and _all_ints(value):
-            raise ElementError(path, "the ints fit neither int64 nor uint64")
-        return "float32", array, True
-    name, leaf, _ = _from_array(array, path)
-    return name, leaf, weak
-
-
-def _from_array(array: np.ndarray[Any, Any], path: str) -> tuple[str, Leaf, bool]:
-    if array.dtype == object:
-        return _from_objects(array, path)
-    name = name_of(array.dtype)
-    if name is None:
-        advice = {
-            "M": "view it as int64", "m": "view it as int64", "V": "yield its fields in a dict",
-        }.get(array.dtype.kind, "convert it with .astype()")  # fmt: skip
-        raise ElementError(path, f"dtype {array.dtype} cannot travel; {advice}")
-    if name in TEXT:
-        texts = array.ravel().tolist()
-        items = tuple(_utf8(text, path) for text in texts) if name == "str" else tuple(texts)
-        return name, TextArray(tuple(array.shape), items), False
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    return name, array, False
-
-
-def _from_objects(array: np.ndarray[Any, Any], path: str) -> tuple[str, Leaf, bool]:
-    flat = array.ravel().tolist()
-    kinds = {type(item) for item in flat}
-    if flat and all(issubclass(kind, str) for kind in kinds):
-        return "str", TextArray(tuple(array.shape), tuple(_utf8(i, path) for i in flat)), False
-    if all(issubclass(kind, bytes) for kind in kinds):
-        return "bytes", TextArray(tuple(array.shape), tuple(map(bytes, flat))), False
-    names = ", ".join(sorted(kind.__name__ for kind in kinds))
-    raise ElementError(
-        path, f"an object array of {names} cannot travel; only of str or of bytes, or convert it"
-    )
-
-
-def _all_ints(value: list[Any]) -> bool:
-    return all(type(item) is int for item in np.array(value, dtype=object).ravel().tolist())
-
-
-def _utf8(text: str, path: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        raise ElementError(path, "the str is not valid Unicode; yield it as bytes") from None
 
 
 def _convert(path: str, spec: ArraySpec, name: str, leaf: Leaf, weak: bool) -> Leaf:

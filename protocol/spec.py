@@ -1,8 +1,8 @@
 """The element spec: what every element of a server looks like.
 
 A spec is a tree of tuples, dicts with str keys and named tuples, whose leaves are `ArraySpec`s.
-It is written as text (``(float32[32,32,32,1], uint8[32,32,32])``), sent as plain lists, and read
-from TensorFlow's ``TensorSpec`` without importing TensorFlow. Pure.
+It is written as text (``(float32[32,32,32,1], uint8[32,32,32])``) and sent as plain lists; what
+else is read as one is in signature.py. Pure.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from .dtypes import TEXT, dtype_named
 from .errors import RemoteProtocolError, SpecError
 
 __all__ = [
-    "ArraySpec", "ElementSpec", "MAX_DEPTH", "Node", "Record", "nameable", "parse_spec",
-    "spec_from_signature",
+    "ArraySpec", "ElementSpec", "MAX_DEPTH", "MAX_DIM", "MAX_LEAVES", "Node", "Record", "nameable",
+    "parse_spec",
 ]  # fmt: skip
 
 MAX_RANK = 32  # numpy's own limit before 2.0; nobody trains on more
@@ -57,6 +57,8 @@ class ArraySpec:
 
     def admits(self, shape: Sequence[int]) -> bool:
         """Whether an array of ``shape`` fits."""
+        if shape == self.shape:
+            return True  # the short way
         return len(shape) == len(self.shape) and all(
             want is None or want == have for want, have in zip(self.shape, shape, strict=True)
         )
@@ -221,63 +223,6 @@ def _array_from_wire(dtype: object, shape: object) -> ArraySpec:
     except SpecError as error:
         raise RemoteProtocolError(f"element spec: {error}") from error
     return ArraySpec(dtype, tuple(shape))
-
-
-def spec_from_signature(signature: object) -> ElementSpec:
-    """Read a declared spec: text, an `ElementSpec`, or a structure of objects with shape and dtype.
-
-    ``tf.TensorSpec`` is such an object, and so is a numpy array; TensorFlow is not imported.
-    Raises `SpecError`.
-    """
-    if isinstance(signature, ElementSpec):
-        return signature
-    if isinstance(signature, str):
-        return parse_spec(signature)
-    return ElementSpec(_node_from_signature(signature, "output_signature", 0))
-
-
-def _node_from_signature(value: Any, path: str, depth: int) -> Node:
-    if depth > MAX_DEPTH:
-        raise SpecError(f"{path}: an element may be nested {MAX_DEPTH} deep")
-    if isinstance(value, ArraySpec):
-        return value
-    if isinstance(value, dict):
-        if any(not isinstance(key, str) for key in value):
-            raise SpecError(f"{path}: dict keys must be str")
-        names = tuple(sorted(value))
-        items = tuple(_node_from_signature(value[n], f"{path}[{n!r}]", depth + 1) for n in names)
-        return Record("dict", names, items)
-    if isinstance(value, tuple):
-        fields = getattr(value, "_fields", None)
-        names = tuple(fields) if fields else tuple(str(i) for i in range(len(value)))
-        items = tuple(
-            _node_from_signature(v, f"{path}[{i}]", depth + 1) for i, v in enumerate(value)
-        )
-        title = type(value).__name__ if fields else ""
-        if fields and not nameable(title, names):
-            raise SpecError(f"{path}: the named tuple {title} needs plain ASCII names; use a dict")
-        return Record("named" if fields else "tuple", names, items, title)
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        return _array_from_signature(value, path)
-    raise SpecError(
-        f"{path}: {type(value).__name__} is not a spec; give tf.TensorSpec, or text such as "
-        "'(float32[64,64,3], int64[])'"
-    )
-
-
-def _array_from_signature(value: Any, path: str) -> ArraySpec:
-    kind = type(value).__name__
-    if kind in ("RaggedTensorSpec", "SparseTensorSpec", "OptionalSpec"):
-        raise SpecError(f"{path}: {kind} cannot travel; yield a dense array of a fixed rank")
-    name = getattr(value.dtype, "name", str(value.dtype))
-    if name in ("string", "object"):
-        name = "bytes"
-    try:
-        shape = tuple(None if d is None else int(d) for d in value.shape)
-    except ValueError:
-        raise SpecError(f"{path}: the rank must be known, dimensions may be None") from None
-    dtype_named(name)
-    return ArraySpec(name, shape)
 
 
 def parse_spec(text: str) -> ElementSpec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-__all__ = ["FEATURES", "MAGIC", "MAJOR", "MINOR", "agree", "compatible"]
+__all__ = ["FEATURES", "MAGIC", "MAJOR", "MINOR", "agree", "compatible", "refusal_of"]
 
 #: First words of every HELLO, so that a stranger's bytes are told from an old genserver's.
 MAGIC = "genserver"
@@ -19,6 +19,12 @@ FEATURES: frozenset[str] = frozenset()
 def compatible(major: int) -> bool:
     """Whether an end that speaks ``major`` can be talked to."""
     return major == MAJOR
+
+
+def refusal_of(major: int) -> str:
+    """What an end that speaks ``major`` is told."""
+    older = "the server" if major > MAJOR else "the trainer"
+    return f"this server speaks protocol {MAJOR}, the trainer {major}; upgrade {older}"
 
 
 def agree(theirs: Collection[str], ours: Collection[str] = FEATURES) -> frozenset[str]:

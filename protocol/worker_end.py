@@ -30,7 +30,7 @@ from .messages import (
 )
 from .stream import ServedStream
 from .tables import LinkState, StreamState
-from .version import FEATURES, MAGIC, MAJOR, agree, compatible
+from .version import FEATURES, MAGIC, agree, compatible, refusal_of
 
 __all__ = ["Credit", "Dropped", "Event", "Key", "MAX_STREAMS", "Started", "WorkerEnd"]
 
@@ -212,7 +212,7 @@ class WorkerEnd:
 
     def _hello(self, peer: bytes, known: _Peer, hello: Hello, now: float) -> list[Event]:
         if hello.magic != MAGIC or not compatible(hello.major):
-            text = f"this server speaks protocol {MAJOR}, the trainer {hello.major}"
+            text = refusal_of(hello.major)
             self._say(peer, Error(ErrorCode.VERSION.value, text), now)
             return []
         if not self._ready:

@@ -127,7 +127,8 @@ def _add_serve(commands: Any) -> None:
     serve.set_defaults(run=_serve)
     serve.add_argument(
         "target", metavar="MODULE:GENERATOR",
-        help="a generator function; a parameter named 'worker' gets the worker's part of the job",
+        help="a generator function, also as path/to/FILE.py:GENERATOR; a parameter named 'worker' "
+        "gets the worker's part of the job",
     )  # fmt: skip
     serve.add_argument(
         "--workers", type=int, metavar="N",

@@ -12,10 +12,12 @@ from genserver.protocol.spec import ElementSpec
 
 from .exit_codes import ExitCode
 
-__all__ = ["ConfigError", "ServeConfig", "parse_arguments", "parse_length"]
+__all__ = ["ConfigError", "ServeConfig", "parse_arguments", "parse_length", "split_target"]
 
 SHARDINGS = ("off", "static")
 MAX_WORKERS = 512
+#: Longest target, in bytes: the server's status carries it.
+MAX_TARGET = 512
 
 
 class ConfigError(GenserverError):
@@ -54,12 +56,23 @@ class ServeConfig:
             raise ConfigError(f"--sharding must be one of {SHARDINGS}", ExitCode.USAGE)
         if not 0 <= self.seed < 2**64:
             raise ConfigError("--seed must be 0 to 2**64 - 1", ExitCode.USAGE)
-        module, mark, name = self.target.partition(":")
-        if not (module and mark and name):
+        if not all(split_target(self.target)):
             raise ConfigError(
-                f"{self.target!r} should read MODULE:GENERATOR, for example scans:cubes",
+                f"{self.target!r} should read MODULE:GENERATOR or FILE.py:GENERATOR, for example "
+                "scans:cubes",
                 ExitCode.USAGE,
             )
+        if len(self.target.encode(errors="replace")) > MAX_TARGET:
+            raise ConfigError(f"the target is longer than {MAX_TARGET} bytes", ExitCode.USAGE)
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """(module or file, generator); "" for what is missing. A file ends in ``.py``."""
+    file, mark, name = target.rpartition(":")
+    if mark and file.endswith(".py"):
+        return file, name
+    module, _, name = target.partition(":")
+    return module, name
 
 
 def parse_arguments(pairs: list[str]) -> dict[str, Any]:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
+from genserver.protocol.codec import MAX_CAUSE, too_wide
+from genserver.protocol.fields import cut_text
 from genserver.protocol.messages import Status, WorkerStatus
 from genserver.protocol.spec import ElementSpec
 
@@ -128,7 +131,6 @@ class Fleet:
 
     def start(self) -> list[Action]:
         """The first workers: all when their number was given, else worker 0 alone."""
-        self.spec = self.config.spec
         return [self._spawn() for _ in range(self.config.workers or 1)]
 
     def spawned(self, index: int, pid: int) -> None:
@@ -146,8 +148,7 @@ class Fleet:
         if isinstance(report, Loaded):
             return self._loaded(worker, report)
         if isinstance(report, Found):
-            self.spec = ElementSpec.from_wire(report.spec)
-            return self._tell_spec()
+            return self._adopt(report.spec, len(self.workers)) or self._tell_spec()
         return self._pass_search_on(index)
 
     def exited(self, index: int, cause: str) -> list[Action]:
@@ -187,7 +188,7 @@ class Fleet:
                 WorkerStatus(w.index, w.state.value, w.pid, w.ipc, w.port, w.cause)
                 for w in self.workers
             ),
-            cause=self.failure,
+            cause=cut_text(self.failure, MAX_CAUSE),
         )  # fmt: skip
 
     def _spawn(self) -> Spawn:
@@ -222,12 +223,23 @@ class Fleet:
             return self._abort(ExitCode.CONFIG, self._indivisible(f"{count} workers"))
         self.sharding = self.config.sharding or ("static" if report.divisible else "single")
         self.length = report.length if self.config.length is None else self.config.length
-        if self.spec is None and report.spec is not None:
-            self.spec = ElementSpec.from_wire(report.spec)
+        declared = report.spec if self.config.spec is None else self.config.spec.to_wire()
+        refused = [] if declared is None else self._adopt(declared, count)
+        if refused:
+            return refused
         actions: list[Action] = [self._spawn() for _ in range(count - len(self.workers))]
         if self.spec is None:
             actions.append(self._search(0))
         return [*actions, Publish()]
+
+    def _adopt(self, wire: list[Any], workers: int) -> list[Action]:
+        """Take the spec on, or end: trainers could not be told of one that is too wide."""
+        longest_ipc = max(len(w.ipc.encode()) for w in self.workers) + len(str(workers))
+        refusal = too_wide(wire, workers, longest_ipc)
+        if refusal:
+            return self._abort(ExitCode.GENERATOR, f"{self.config.target}: {refusal}")
+        self.spec = ElementSpec.from_wire(wire)
+        return []
 
     def _indivisible(self, wanted: str) -> str:
         return (

@@ -18,7 +18,8 @@ from genserver.protocol.normalize import Normalizer, infer_spec
 from genserver.protocol.spec import ElementSpec
 from genserver.protocol.transport.exchange import Exchange, Failure, Job
 
-from .source import Source, user_traceback
+from .failures import kind_of, refusal_text, text_of, user_traceback
+from .source import Source
 from .worker import Worker, random_states, set_random_states
 
 __all__ = ["Runner"]
@@ -27,8 +28,6 @@ logger = logging.getLogger("genserver")
 
 #: Bounds a wake-up that was missed, in seconds.
 IDLE_SECONDS = 0.5
-#: Longest text of an exception that travels; the traceback has its own limit.
-MAX_TEXT = 2_000
 
 
 class _Exhausted(Exception):
@@ -48,6 +47,8 @@ class _Run:
         self._generator: Iterator[Any] = source.call(self.worker)
         self._kept: list[Any] = []
         self._skip = opening.start
+        #: Elements that the generator gave, whoever got them.
+        self.gave = 0
 
     def keep(self) -> Any:
         """The first element, which `element` will give again."""
@@ -73,9 +74,11 @@ class _Run:
 
     def _next(self) -> Any:
         try:
-            return next(self._generator)
+            element = next(self._generator)
         except StopIteration:
             raise _Exhausted from None
+        self.gave += 1
+        return element
 
     def _drop_first(self, element: Any) -> Any:
         began = time.monotonic()
@@ -105,6 +108,7 @@ class Runner:
         self._runs: dict[tuple[int, int], _Run] = {}
         self._current: _Run | None = None
         self._spare: tuple[Open, _Run] | None = None
+        self._most = 0
 
     def run(self) -> None:
         """Serve until the exchange stops, then close every generator."""
@@ -135,6 +139,8 @@ class Runner:
             spec = infer_spec(run.keep())
         except _Exhausted:
             return None
+        except ElementError as error:
+            return Failure(0, kind_of(error), refusal_text(error), "")
         except BaseException as error:  # noqa: BLE001  # the user's code may raise anything
             return self._failure(error, 0)
         self._spare = (opening, run)
@@ -160,7 +166,7 @@ class Runner:
             self._switch_to(run)
             value = run.element()
         except _Exhausted:
-            self._finish(job)
+            self._finish(job, self._used_up(run, job.opening))
             return
         except BaseException as error:  # noqa: BLE001  # the user's code may raise anything
             self._finish(job, self._failure(error, element))
@@ -169,8 +175,7 @@ class Runner:
         try:
             leaves = self._normalizer.leaves(value)
         except ElementError as error:
-            failure = Failure(element, type(error).__name__, str(error)[:MAX_TEXT], "")
-            self._finish(job, failure)
+            self._finish(job, Failure(element, kind_of(error), refusal_text(error), ""))
             return
         self._exchange.add(job, leaves)
 
@@ -230,6 +235,7 @@ class Runner:
     def _close(self, run: _Run | None) -> None:
         if run is None:
             return
+        self._most = max(self._most, run.gave)
         if self._current is run:
             self._current = None
         try:
@@ -241,8 +247,28 @@ class Runner:
         """What the trainer is told; a signal's request to stop goes on upwards."""
         if isinstance(error, StopRequested):
             raise error
-        trace = user_traceback(error, skip=3)
-        return Failure(element, type(error).__name__, str(error)[:MAX_TEXT], trace)
+        return Failure(element, kind_of(error), text_of(error), user_traceback(error))
+
+    def _used_up(self, run: _Run, opening: Open) -> Failure | None:
+        """An empty pass after one with elements is a mistake, unless the worker's part explains it.
+
+        The usual one is ``rows = iter(...)`` beside the function: later epochs would be empty, and
+        a training loop would run through them without a word.
+        """
+        earlier = max([self._most, *(other.gave for other in self._runs.values())])
+        if run.gave or opening.start or not earlier:
+            return None
+        text = (
+            f"gave {earlier} element{'s' if earlier > 1 else ''} in an earlier pass and none in "
+            "this one: it reads from an iterator that is used up; make a new one inside the "
+            "function"
+        )
+        if self._source.worker_parameter is None:
+            return Failure(0, "UsedUp", f"the function {text}", "")
+        logger.warning(
+            "worker %d in epoch %d %s, unless that is meant", opening.index, opening.epoch, text
+        )
+        return None
 
 
 class StopRequested(BaseException):

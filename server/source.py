@@ -1,25 +1,28 @@
-"""The user's generator: found by ``MODULE:NAME``, inspected, called. Runs in workers only."""
+"""The user's generator: found by ``MODULE:NAME`` or ``FILE.py:NAME``, inspected, called.
+
+Runs in workers only.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib
 import inspect
-import traceback
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from genserver.protocol.errors import SpecError
-from genserver.protocol.spec import ElementSpec, spec_from_signature
+from genserver.protocol.signature import spec_from_signature
+from genserver.protocol.spec import ElementSpec
 
-from .config import ConfigError
+from .config import ConfigError, split_target
+from .failures import kind_of, text_of, user_traceback
 from .worker import Worker
 
-__all__ = ["Source", "load_source", "user_traceback"]
-
-#: A traceback is cut to its last characters: the end is where the error is.
-MAX_TRACEBACK = 8_000
+__all__ = ["Source", "load_source"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,15 @@ class Source:
 
 def load_source(target: str, arguments: dict[str, Any]) -> Source:
     """Import and inspect; `ConfigError` with one sentence for whatever is wrong."""
-    module_name, _, name = target.partition(":")
-    function = _find(_import(module_name), module_name, name)
+    where, name = split_target(target)
+    module = _import_file(where) if where.endswith(".py") else _import(where)
+    function = _find(module, module.__name__, name)
+    if isinstance(function, Iterator):
+        made_by = getattr(function, "__name__", "")
+        raise ConfigError(
+            f"{target} is a {type(function).__name__} that exists already, and can be read only "
+            f"once: serve the function that makes it{f', {where}:{made_by}' if made_by else ''}"
+        )
     if not inspect.isgeneratorfunction(_unwrapped(function)):
         what = "a class" if inspect.isclass(function) else type(function).__name__
         raise ConfigError(
@@ -55,13 +65,21 @@ def load_source(target: str, arguments: dict[str, Any]) -> Source:
     )
 
 
-def user_traceback(error: BaseException, *, skip: int) -> str:
-    """The traceback's text without the outer ``skip`` frames, which are genserver's."""
-    trace = error.__traceback__
-    for _ in range(skip):
-        trace = trace.tb_next if trace is not None else None
-    text = "".join(traceback.format_exception(type(error), error, trace))
-    return text if len(text) <= MAX_TRACEBACK else "...\n" + text[-MAX_TRACEBACK:]
+def _import_file(name: str) -> Any:
+    """A file's module; its folder goes in front of the search path, as ``python FILE.py`` does."""
+    path = Path(name).expanduser().absolute()
+    if not path.is_file():
+        raise ConfigError(f"there is no file {path}")
+    if not path.stem.isidentifier():
+        raise ConfigError(f"{path.name} cannot be imported: {path.stem!r} is no name in Python")
+    sys.path.insert(0, str(path.parent))
+    module = _import(path.stem)
+    found = getattr(module, "__file__", None)
+    if found is None or not path.samefile(found):
+        raise ConfigError(
+            f"{path.name} cannot be imported: Python knows another module {path.stem!r}; rename it"
+        )
+    return module
 
 
 def _import(name: str) -> Any:
@@ -71,16 +89,17 @@ def _import(name: str) -> Any:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise ConfigError(
                 f"there is no module {error.name!r}: genserver looks in the folder that it is "
-                "started in, in PYTHONPATH and among the installed packages"
+                "started in, in PYTHONPATH and among the installed packages; a file is given as "
+                "path/to/scans.py:cubes"
             ) from None
         raise _import_failed(name, error) from error
-    except Exception as error:  # the user's module may raise anything
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # it may raise anything
         raise _import_failed(name, error) from error
 
 
-def _import_failed(name: str, error: Exception) -> ConfigError:
-    trace = user_traceback(error, skip=1)
-    return ConfigError(f"importing {name} raised {type(error).__name__}: {error}\n{trace}")
+def _import_failed(name: str, error: BaseException) -> ConfigError:
+    trace = user_traceback(error)
+    return ConfigError(f"importing {name} raised {kind_of(error)}: {text_of(error)}\n{trace}")
 
 
 def _find(module: Any, module_name: str, name: str) -> Any:

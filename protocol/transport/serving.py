@@ -26,7 +26,7 @@ from ..messages import (
 )
 from ..spec import ElementSpec
 from ..tables import LinkState
-from ..version import FEATURES, MAGIC, MAJOR, agree, compatible
+from ..version import FEATURES, MAGIC, agree, compatible, refusal_of
 from ..worker_end import Key, WorkerEnd
 from .exchange import Exchange
 from .loop import Loop
@@ -230,7 +230,7 @@ class ControlEnd(_Bound):
 
     def _hello(self, peer: bytes, hello: Hello, now: float) -> None:
         if hello.magic != MAGIC or not compatible(hello.major):
-            text = f"this server speaks protocol {MAJOR}, the trainer {hello.major}"
+            text = refusal_of(hello.major)
             self._say(peer, Error(ErrorCode.VERSION.value, text), now)
             return
         features = tuple(sorted(agree(hello.features, FEATURES)))

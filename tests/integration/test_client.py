@@ -180,7 +180,8 @@ def test_leaving_an_iterator_frees_its_stream_at_once(serve: Serve, tmp_path: ob
     import pathlib
 
     folder = pathlib.Path(str(tmp_path))
-    server = serve("tidy", workers=2, arguments={"folder": str(tmp_path)})
+    # Declared, or the generator that found the spec would wait for its first trainer.
+    server = serve("tidy", workers=2, arguments={"folder": str(tmp_path)}, spec="int64[]")
     with Client(server.endpoint) as client:
         iterator = iter(client)
         next(iterator)

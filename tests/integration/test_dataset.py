@@ -119,7 +119,8 @@ def test_deleting_a_waiting_iterator_is_quick(serve: Serve) -> None:
 
 def test_a_deleted_iterator_frees_its_streams(serve: Serve, tmp_path: Path) -> None:
     """The generators' finally blocks run once the trainer dropped the iterator."""
-    server = serve("tidy", workers=2, arguments={"folder": str(tmp_path)})
+    # Declared, or the generator that found the spec would wait for its first trainer.
+    server = serve("tidy", workers=2, arguments={"folder": str(tmp_path)}, spec="int64[]")
     iterator = iter(from_server(server.endpoint))
     next(iterator)
     assert eventually(lambda: len(list(tmp_path.iterdir())) == 2)
@@ -130,7 +131,8 @@ def test_a_deleted_iterator_frees_its_streams(serve: Serve, tmp_path: Path) -> N
 
 def test_datasets_that_are_gone_hold_nothing(serve: Serve, tmp_path: Path) -> None:
     """Twenty datasets made, read and dropped leave no stream, descriptor or thread behind."""
-    server = serve("tidy", workers=2, arguments={"folder": str(tmp_path)})
+    # Declared, or the generator that found the spec would wait for its first trainer.
+    server = serve("tidy", workers=2, arguments={"folder": str(tmp_path)}, spec="int64[]")
 
     def once() -> None:
         next(iter(from_server(server.endpoint)))

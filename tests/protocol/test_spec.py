@@ -9,7 +9,8 @@ import msgpack
 import numpy as np
 import pytest
 from genserver.protocol.errors import RemoteProtocolError, SpecError
-from genserver.protocol.spec import ArraySpec, ElementSpec, Record, parse_spec, spec_from_signature
+from genserver.protocol.signature import spec_from_signature
+from genserver.protocol.spec import ArraySpec, ElementSpec, Record, parse_spec
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -23,10 +23,15 @@ PLENTY = 10**9
 class Bench:
     """A runner, and what it handed over; `turn` is one turn of its loop."""
 
-    def __init__(self, function: Callable[..., Iterator[Any]], spec: ElementSpec = SPEC) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Iterator[Any]],
+        spec: ElementSpec = SPEC,
+        worker: str | None = "worker",
+    ) -> None:
         self.exchange = Exchange(lambda key, now: None)
         self.exchange.spec = spec
-        source = Source(function, {}, "worker", None, -2)
+        source = Source(function, {}, worker, None, -2)
         self.runner = Runner(source, self.exchange, divided=True)
         self.runner.use_spec(spec)
 
@@ -192,3 +197,37 @@ def test_streams_have_their_own_global_random_states() -> None:
     keys = [bench.open(1), bench.open(2)]
     bench.turns(8)
     assert [bench.taken(k)[0] for k in keys] == [expected, expected]
+
+
+def test_an_empty_pass_after_a_full_one_is_a_failure_unless_start_or_worker_explain_it() -> None:
+    """Only a generator without a worker, from its first element on, after a pass that gave some."""
+    passes = iter([[], [1, 2], [], [], []])
+
+    def changing() -> Iterator[int]:
+        yield from next(passes)
+
+    bench = Bench(changing, worker=None)
+    results = []
+    for stream, start in enumerate([0, 0, 0, 3, 0], 1):
+        key = bench.open(stream, start=start)
+        bench.turns(3)
+        numbers, finished = bench.taken(key)
+        results.append((numbers, finished.failure and finished.failure.kind))
+    # The fourth goes on at element 3 on a new link: that the rest is empty is no mistake.
+    assert results == [([], None), ([1, 2], None), ([], "UsedUp"), ([], None), ([], "UsedUp")]
+
+
+def test_a_pass_beside_a_live_one_finds_the_used_up_iterator_too() -> None:
+    """Of two streams that read one iterator, the second is told when it gets nothing."""
+    rows = iter(range(2))
+
+    def shared() -> Iterator[int]:
+        yield from rows
+
+    bench = Bench(shared, worker=None)
+    first = bench.open(1, elements=2)
+    bench.turns(2)
+    second = bench.open(2)
+    bench.turns(2)
+    assert bench.taken(first)[0] == [0, 1]
+    assert bench.taken(second)[1].failure.text.startswith("the function gave 2 elements")
