@@ -392,7 +392,9 @@ def test_a_worker_may_have_no_part_in_an_epoch(
         assert [len(list(client)) for _ in range(2)] == [3, 0]
     server.stop()
     said = capfd.readouterr().err
-    assert re.search(r"WARNING: worker 0 in epoch 1 gave 3 elements in an earlier pass", said)
+    assert re.search(
+        r"\[worker 0\] genserver: worker 0 in epoch 1 gave 3 elements in an earlier pass", said
+    )
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def genserver(*arguments: str, seconds: float = 60.0) -> subprocess.CompletedPro
         (["generators:returning"], 78, "must be a function that yields"),
         (["generators"], 64, "should read MODULE:GENERATOR"),
         (["generators:whole", "--workers", "2"], 78, "cannot be divided"),
-        (["generators:whole", "--workers", "0"], 64, "--workers must be"),
+        (["generators:whole", "--workers", "-1"], 64, "--workers must be"),
         (["generators:whole", "--arg", "m=3"], 78, "unexpected keyword argument 'm'"),
         (["generators:numbered", "--arg", "worker=3"], 78, "fills in this parameter itself"),
         (["generators:whole", "--arg", "n"], 64, "KEY=VALUE"),

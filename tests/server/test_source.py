@@ -91,7 +91,7 @@ def test_arguments_of_the_command_line_are_json_or_text() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"target": "scans"}, {"workers": 0}, {"workers": 513}, {"sharding": "x"}, {"seed": -1}],
+    [{"target": "scans"}, {"workers": -1}, {"workers": 513}, {"sharding": "x"}, {"seed": -1}],
 )
 def test_a_config_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
     """Each field is checked where the config is made."""
