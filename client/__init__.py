@@ -68,6 +68,7 @@ def from_server(
     """
     from .tensorflow import make_dataset
 
-    return make_dataset(
+    dataset: Dataset = make_dataset(
         endpoints, device=device, prefetch=prefetch, cycle_length=cycle_length, options=options
     )
+    return dataset

@@ -33,7 +33,7 @@ from .typed import ClientOptions
 __all__ = ["Dataset", "make_dataset"]
 
 #: For the type of `from_server`, which must not import TensorFlow.
-Dataset: TypeAlias = tf.data.Dataset
+Dataset: TypeAlias = "tf.data.Dataset[Any]"
 
 #: The longest that TensorFlow's thread waits inside a lane, in seconds: half of what deleting an
 #: iterator may take (design 8).
@@ -91,7 +91,7 @@ def make_dataset(
     prefetch: int | None,
     cycle_length: int | None,
     options: ClientOptions,
-) -> tf.data.Dataset:
+) -> Dataset:
     """See `genserver.client.from_server`, which is this function typed without TensorFlow."""
     if tf.is_tensor(endpoints):
         raise OptionError(
@@ -139,7 +139,7 @@ def _lane_count(plan: Plan, cycle_length: int | None, *, deterministic: bool) ->
     return cycle_length or min(plan.count, max(1, (cores or 1) // 2))
 
 
-def _pull(source: Source, spec: ElementSpec, lanes: int) -> tf.data.Dataset:
+def _pull(source: Source, spec: ElementSpec, lanes: int) -> Dataset:
     """Chunks of every lane."""
 
     def passes() -> Iterator[tuple[int, int]]:
@@ -155,10 +155,10 @@ def _pull(source: Source, spec: ElementSpec, lanes: int) -> tf.data.Dataset:
     scalar = tf.TensorSpec((), tf.int64)
     signature = spec.map(lambda leaf: tf.TensorSpec((None, *leaf.shape), _tf_dtype(leaf)))
 
-    def one_lane(epoch: tf.Tensor, lane: tf.Tensor) -> tf.data.Dataset:
-        return tf.data.Dataset.from_generator(pull, args=(epoch, lane), output_signature=signature)
+    def one_lane(*place: tf.Tensor) -> Dataset:
+        return tf.data.Dataset.from_generator(pull, args=place, output_signature=signature)
 
-    numbered = tf.data.Dataset.from_generator(passes, output_signature=(scalar, scalar))
+    numbered: Dataset = tf.data.Dataset.from_generator(passes, output_signature=(scalar, scalar))
     return numbered.interleave(
         one_lane,
         cycle_length=lanes,
@@ -199,7 +199,7 @@ class _Chunks:
         self._lane.close()
 
 
-def _cut(chunks: tf.data.Dataset, spec: ElementSpec) -> tf.data.Dataset:
+def _cut(chunks: Dataset, spec: ElementSpec) -> Dataset:
     """Chunks into elements: small ones are copied (1.7 us each), large ones alias the chunk."""
     nbytes = spec.nbytes
     # unbatch() crashes the process on arrays without elements and knows no float8 (TF 2.21).
@@ -212,8 +212,8 @@ def _cut(chunks: tf.data.Dataset, spec: ElementSpec) -> tf.data.Dataset:
 
 
 def _prefetched(
-    dataset: tf.data.Dataset, spec: ElementSpec, device: str | None, prefetch: int | None
-) -> tf.data.Dataset:
+    dataset: Dataset, spec: ElementSpec, device: str | None, prefetch: int | None
+) -> Dataset:
     nbytes = spec.nbytes or 0
     size = prefetch
     if size is None:
