@@ -17,7 +17,7 @@ from genserver.protocol.endpoint import Endpoint, parse_endpoint
 from genserver.protocol.errors import ServerStopped, Unreachable
 from genserver.protocol.messages import Status
 from genserver.protocol.transport.connection import Connection, connect
-from genserver.protocol.transport.distance import host_id
+from genserver.protocol.transport.platform import host_id, memory_size
 from genserver.protocol.transport.sockets import check_reachable, check_safe
 
 from .options import OptionError, PullOptions
@@ -162,17 +162,3 @@ class Reach:
 
 def _settled(status: Status) -> bool:
     return status.state in ("ready", "stopping", "failed")
-
-
-def memory_size() -> int:
-    """Bytes of memory that this process may use: the cgroup's limit or the machine's."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            with open(path) as file:
-                text = file.read().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            return min(machine, int(text))
-    return machine

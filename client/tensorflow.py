@@ -9,7 +9,6 @@ TensorFlow can cancel it: deleting an iterator never waits longer.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
@@ -21,6 +20,7 @@ from genserver.protocol.dtypes import TEXT, numpy_dtype
 from genserver.protocol.errors import GenserverError
 from genserver.protocol.normalize import TextArray
 from genserver.protocol.spec import ArraySpec, ElementSpec
+from genserver.protocol.transport.platform import usable_cores
 from tensorflow.python.eager import core as tf_core
 
 from .keras import refuse_endless
@@ -135,8 +135,7 @@ def _lane_count(plan: Plan, cycle_length: int | None, *, deterministic: bool) ->
         if cycle_length not in (None, 1):
             raise OptionError("deterministic=True takes the workers in turn, in one lane")
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return cycle_length or min(plan.count, max(1, (cores or 1) // 2))
+    return cycle_length or min(plan.count, max(1, usable_cores() // 2))
 
 
 def _pull(source: Source, spec: ElementSpec, lanes: int) -> Dataset:

@@ -24,6 +24,7 @@ from genserver.protocol.messages import Status
 from genserver.protocol.spec import parse_spec
 from genserver.protocol.transport.connection import Connection, connect
 from genserver.protocol.transport.distance import choose_endpoint
+from genserver.protocol.transport.platform import can_serve
 from genserver.protocol.transport.sockets import check_reachable, check_safe
 
 from .announce import start_up_lines
@@ -199,6 +200,11 @@ def _add_probe(commands: Any) -> None:
 
 
 def _serve(options: argparse.Namespace) -> ExitCode:
+    if not can_serve():
+        raise ConfigError(
+            "generators are served on Linux and macOS; a trainer on this system can use them from "
+            "there: from_server('tcp://HOST:PORT')"
+        )
     from .printer import Printer
     from .supervisor import Supervisor
 

@@ -7,10 +7,11 @@ process (in_process.py). Every server of this process ends with it.
 from __future__ import annotations
 
 import atexit
-import os
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
+
+from genserver.protocol.transport.platform import after_fork_in_child
 
 from .child import ChildServer, ServerFailed
 from .guest import GuestServer
@@ -126,4 +127,4 @@ def _forget_all() -> None:
 
 
 atexit.register(_stop_all)
-os.register_at_fork(after_in_child=_forget_all)
+after_fork_in_child(_forget_all)

@@ -20,8 +20,8 @@ from genserver.protocol.endpoint import Endpoint
 from genserver.protocol.errors import GenserverError
 from genserver.protocol.messages import Open, Status
 from genserver.protocol.spec import ElementSpec
-from genserver.protocol.transport.distance import host_id
 from genserver.protocol.transport.exchange import Failure
+from genserver.protocol.transport.platform import has_ipc, host_id
 from genserver.protocol.transport.process import acquire_loop, release_loop
 from genserver.protocol.transport.serving import ControlEnd, DataEnd
 from genserver.protocol.transport.sockets import Router, check_safe
@@ -53,7 +53,7 @@ class InProcess:
         self._fleet = Fleet(self._config, 1, host_id())
         self._endpoint = config.endpoint
         self._loop = acquire_loop()
-        self._folder = PrivateFolder()
+        self._folder = PrivateFolder() if has_ipc() else None
         self._control: ControlEnd | None = None
         self._data: DataEnd | None = None
         self._runner: Runner | None = None
@@ -71,7 +71,8 @@ class InProcess:
             self._stopped.set()
             self._on_loop(self._close)
             release_loop()
-            self._folder.remove()
+            if self._folder is not None:
+                self._folder.remove()
         return ExitCode.OK
 
     def stop(self) -> None:
@@ -130,8 +131,10 @@ class InProcess:
         control, data = Router(), Router()
         try:
             self._endpoint = control.bind(self._endpoint)
-            ipc, port = os.path.join(self._folder.path, "0.sock"), 0
-            data.bind(Endpoint("ipc", path=ipc))
+            ipc, port = "", 0
+            if self._folder is not None:
+                ipc = os.path.join(self._folder.path, "0.sock")
+                data.bind(Endpoint("ipc", path=ipc))
             if self._endpoint.scheme == "tcp":
                 wanted = self._endpoint.port + 1 if self._config.endpoint.port else 0
                 port = data.bind(self._endpoint.with_port(wanted)).port

@@ -6,13 +6,12 @@ take the lock.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
-from .platform import private_folder_parent
+from genserver.protocol.transport.platform import private_folder_parent, try_lock
 
 __all__ = ["PrivateFolder"]
 
@@ -27,8 +26,11 @@ class PrivateFolder:
         parent = private_folder_parent()
         _remove_abandoned(Path(parent))
         self.path = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
-        self._lock = os.open(os.path.join(self.path, _LOCK), os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        # Locked before it has the name by which other servers look for abandoned folders.
+        path = os.path.join(self.path, _LOCK)
+        self._lock = os.open(path + ".new", os.O_CREAT | os.O_RDWR, 0o600)
+        try_lock(self._lock)
+        os.rename(path + ".new", path)
 
     def remove(self) -> None:
         """Remove the folder with whatever is left in it."""
@@ -41,15 +43,10 @@ def _remove_abandoned(parent: Path) -> None:
         try:
             if folder.is_symlink() or folder.lstat().st_uid != os.getuid():
                 continue
-            # Made before it is locked: a folder without a lock may be a moment old. Leave it.
+            # A folder without a lock may be a moment old. Leave it.
             lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
         except OSError:
             continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        else:
+        if try_lock(lock):
             shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            os.close(lock)
+        os.close(lock)

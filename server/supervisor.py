@@ -16,15 +16,14 @@ from collections.abc import Callable
 
 from genserver.protocol.endpoint import Endpoint
 from genserver.protocol.messages import Status
-from genserver.protocol.transport.distance import host_id
 from genserver.protocol.transport.loop import Loop
+from genserver.protocol.transport.platform import has_ipc, host_id, usable_cores
 from genserver.protocol.transport.serving import ControlEnd
 from genserver.protocol.transport.sockets import Router, check_safe, close_context
 
 from .config import ConfigError, ServeConfig
 from .exit_codes import ExitCode
 from .fleet import Abort, Action, Fleet, Publish, Ready, Spawn, Tell
-from .platform import usable_cores
 from .printer import OutputReader, Printer
 from .private_folder import PrivateFolder
 from .reports import Stop, parse_report
@@ -86,7 +85,7 @@ class Supervisor:
         router = Router()
         try:
             self._endpoint = router.bind(self._config.endpoint)
-            self._folder = PrivateFolder()
+            self._folder = PrivateFolder() if has_ipc() else None
             self._control = ControlEnd(self._loop, router, secrets.randbits(64), self._fleet.status)
             self._serve()
         finally:
@@ -132,7 +131,7 @@ class Supervisor:
         # Worker i listens at the control port + 1 + i, so that a firewall rule can be written;
         # where the control port was not chosen, neither is the worker's.
         port = self._endpoint.port + 1 + index if self._config.endpoint.port else 0
-        assert self._folder is not None  # made before the first action
+        folder = self._folder
         process = WorkerProcess(
             {
                 "parent": os.getpid(),
@@ -140,7 +139,7 @@ class Supervisor:
                 "target": self._config.target,
                 "arguments": self._config.arguments,
                 "sharding": self._config.sharding,
-                "ipc": os.path.join(self._folder.path, f"{index}.sock"),
+                "ipc": "" if folder is None else os.path.join(folder.path, f"{index}.sock"),
                 "tcp": str(self._endpoint.with_port(port)) if tcp else "",
             }
         )

@@ -10,7 +10,6 @@ import faulthandler
 import json
 import logging
 import os
-import resource
 import secrets
 import select
 import signal
@@ -25,13 +24,13 @@ from genserver.protocol.messages import Open
 from genserver.protocol.spec import ElementSpec
 from genserver.protocol.transport.exchange import Failure
 from genserver.protocol.transport.loop import Loop
+from genserver.protocol.transport.platform import die_with_parent, raise_descriptor_limit
 from genserver.protocol.transport.serving import DataEnd
 from genserver.protocol.transport.sockets import Router, close_context
 from genserver.protocol.worker_end import WorkerEnd
 
 from .config import ConfigError
 from .exit_codes import ExitCode
-from .platform import die_with_parent
 from .reports import (
     Bound,
     Command,
@@ -150,9 +149,10 @@ class _Process:
             raise StopRequested
 
     def _bind(self) -> None:
-        _raise_descriptor_limit()
+        raise_descriptor_limit()
         ipc, port = self._config["ipc"], 0
-        self._router.bind(Endpoint("ipc", path=ipc))
+        if ipc:
+            self._router.bind(Endpoint("ipc", path=ipc))
         if self._config["tcp"]:
             port = self._router.bind(parse_endpoint(self._config["tcp"])).port
         write_line(self._up, Bound(ipc, port))
@@ -232,9 +232,3 @@ class _Process:
             write_line(self._up, failed_start(self._config["target"], found))
         else:
             write_line(self._up, Found(found.to_wire()))
-
-
-def _raise_descriptor_limit() -> None:
-    """As many descriptors as allowed: libzmq spins a core when it runs out (rule T9)."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

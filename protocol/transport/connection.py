@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import secrets
 import threading
 import time
@@ -44,6 +43,7 @@ from .distance import choose_endpoint
 from .inbox import Inbox
 from .loop import Loop
 from .peer_link import PeerLink
+from .platform import after_fork_in_child
 from .process import acquire_loop, on_interrupt, release_loop
 
 __all__ = ["Connection", "StreamHandle", "connect"]
@@ -367,10 +367,10 @@ def connect(endpoint: Endpoint, transport: str = "auto") -> Connection:
         return connection
 
 
-def _after_fork_in_child() -> None:
+def _forget_connections() -> None:
     global _sharing
     _connections.clear()
     _sharing = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+after_fork_in_child(_forget_connections)

@@ -7,17 +7,9 @@ import os
 from ..endpoint import Endpoint
 from ..errors import EndpointError
 from ..messages import Status, WorkerStatus
+from .platform import has_ipc, host_id
 
-__all__ = ["choose_endpoint", "host_id"]
-
-
-def host_id() -> str:
-    """What two processes that may share an ipc endpoint have in common: this boot of the kernel."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
+__all__ = ["choose_endpoint"]
 
 
 def choose_endpoint(
@@ -28,7 +20,9 @@ def choose_endpoint(
     "auto" takes ipc when both are on one host and the file can be seen, else tcp; "ipc" and "tcp"
     insist. `EndpointError` when there is none.
     """
-    near = bool(worker.ipc) and status.host == host_id() and os.path.exists(worker.ipc)
+    near = (
+        has_ipc() and bool(worker.ipc) and status.host == host_id() and os.path.exists(worker.ipc)
+    )
     if near and transport in ("auto", "ipc"):
         return Endpoint("ipc", path=worker.ipc)
     if worker.port and control.scheme == "tcp" and transport in ("auto", "tcp"):

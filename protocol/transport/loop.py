@@ -6,14 +6,12 @@ be used from a finalizer. What it runs must not block. No unbounded wait: it wak
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from .sockets import Dealer, Poller, Router
+from .sockets import Dealer, Poller, Router, WakeUp
 
 __all__ = ["Loop"]
 
@@ -31,14 +29,12 @@ class Loop:
         self._handlers: dict[Any, Callable[[], bool]] = {}
         self._ticks: list[Callable[[float], None]] = []
         self._calls: deque[Callable[[], None]] = deque()
-        self._reader, self.wake_fd = os.pipe()
-        os.set_blocking(self._reader, False)
-        os.set_blocking(self.wake_fd, False)
+        self._wake_up = WakeUp()
         self._stopping = False
         self._waking = False
         self._next_tick = 0.0
         self.on_signal: Callable[[int], None] | None = None
-        self._poller.add(self._reader)
+        self._poller.add(self._wake_up.reader)
         #: Seconds between ticks; ``hurry`` shortens the next wait.
         self.tick_every = 0.25
         self._hurry_at = float("inf")
@@ -49,16 +45,13 @@ class Loop:
         self.wake()
 
     def wake(self) -> None:
-        """End the current wait. Any thread; a full pipe means that a wake-up is under way."""
+        """End the current wait. Any thread; a full one means that a wake-up is under way."""
         # The loop clears the mark before it looks at the calls, so a call that came before is
         # seen. Writing costs the caller a turn of the interpreter's lock.
         if self._waking:
             return
         self._waking = True
-        try:
-            os.write(self.wake_fd, b"\0")
-        except (BlockingIOError, OSError):
-            return
+        self._wake_up.wake()
 
     def later(self, function: Callable[[], None]) -> None:
         """Like `call`, without waking the loop: at its next wake-up, half a second at most."""
@@ -92,9 +85,8 @@ class Loop:
 
     def forget_signals(self) -> None:
         """Signals that came while nobody ran concern nobody."""
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._reader, 1 << 16)
         self._waking = False
+        self._wake_up.drain()
 
     def run(self) -> None:
         """Serve until `stop`; what was called before it still runs. May be called again."""
@@ -103,17 +95,16 @@ class Loop:
         self._run_calls()
         self._stopping = False
 
-    def close(self) -> None:
-        """Close the wake-up pipe, after `run` has returned."""
-        wake_fd, self.wake_fd = self.wake_fd, -1  # a late wake() must not hit a reused number
-        os.close(self._reader)
-        os.close(wake_fd)
+    @property
+    def wake_fd(self) -> int:
+        """Where Python may write the numbers of signals (`signal.set_wakeup_fd`)."""
+        return self._wake_up.writer
 
     def _once(self) -> None:
         now = time.monotonic()
         due = min(self._next_tick, self._hurry_at)
         for ready in self._poller.wait(min(LONGEST_WAIT, max(0.0, due - now))):
-            if ready == self._reader:
+            if ready == self._wake_up.reader:
                 self._drain()
             elif ready in self._handlers:
                 self._serve(ready)
@@ -132,12 +123,9 @@ class Loop:
                 return
 
     def _drain(self) -> None:
-        """Empty the pipe. Python writes the numbers of signals into it (set_wakeup_fd)."""
-        try:
-            self._waking = False
-            data = os.read(self._reader, 4096)
-        except BlockingIOError:
-            return
+        """Empty the wake-up. Python writes the numbers of signals into it (set_wakeup_fd)."""
+        self._waking = False
+        data = self._wake_up.drain()
         if self.on_signal is not None:
             for number in set(data) - {0}:
                 self.on_signal(number)

@@ -1,8 +1,8 @@
 """The trainer process's one I/O thread: started when needed, ended when nothing needs it.
 
 Owns the thread, its loop and the wake-up descriptor through which Python tells it of signals; the
-loop's pipe stays for the life of the process, because Python may still write to it. A fork leaves
-the child without them: the child starts its own when it asks.
+loop's wake-up stays for the life of the process, because Python may still write to it. A fork
+leaves the child without them: the child starts its own when it asks.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable
 
 from .loop import Loop
+from .platform import after_fork_in_child
 from .sockets import close_context
 
 __all__ = ["acquire_loop", "on_interrupt", "release_loop"]
@@ -175,11 +176,11 @@ def _at_exit() -> None:
         _process.exit()
 
 
-def _after_fork_in_child() -> None:
+def _forget_process() -> None:
     global _process, _making
     _process = None
     _making = threading.Lock()
 
 
 atexit.register(_at_exit)
-os.register_at_fork(after_in_child=_after_fork_in_child)
+after_fork_in_child(_forget_process)

@@ -8,8 +8,8 @@ high-water mark that the credit never reaches, no silent drop of what cannot be 
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import fcntl
 import ipaddress
 import math
 import os
@@ -24,8 +24,11 @@ from ..codec import MAX_FRAME, Frame
 from ..endpoint import Endpoint
 from ..errors import EndpointError
 from ..fields import MAX_HEADER
+from .platform import has_ipc, try_lock
 
-__all__ = ["Dealer", "Poller", "Router", "check_reachable", "check_safe", "close_context"]
+__all__ = [
+    "Dealer", "Poller", "Router", "WakeUp", "check_reachable", "check_safe", "close_context",
+]  # fmt: skip
 
 #: A fence against bugs, never the regulator: twice the largest window of credit, and some.
 HIGH_WATER_MARK = 4096 + 64
@@ -124,15 +127,18 @@ class Router:
 
     def _claim(self, endpoint: Endpoint) -> None:
         """A second ipc bind would steal the first one's endpoint without a word; hence a lock."""
+        if not has_ipc():
+            raise EndpointError(
+                str(endpoint), "ipc endpoints work on Linux alone; use tcp://127.0.0.1:PORT"
+            )
         try:
             lock = open(endpoint.path + ".lock", "w")  # noqa: SIM115  # kept while bound
-            self._locks.append(lock)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._locks.pop().close()
-            raise EndpointError(str(endpoint), "in use by another genserver") from None
         except OSError as error:
             raise EndpointError(str(endpoint), os.strerror(error.errno or 0)) from error
+        if not try_lock(lock.fileno()):
+            lock.close()
+            raise EndpointError(str(endpoint), "in use by another genserver")
+        self._locks.append(lock)
 
 
 class Dealer:
@@ -175,6 +181,37 @@ class Dealer:
 
     def close(self) -> None:
         self.raw.close(linger=0)
+
+
+class WakeUp:
+    """What ends a poller's wait from another thread or a signal handler: a pair of sockets, which
+    every system can wait for."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+
+    @property
+    def reader(self) -> int:
+        """For the poller."""
+        return self._reader.fileno()
+
+    @property
+    def writer(self) -> int:
+        """For `signal.set_wakeup_fd`."""
+        return self._writer.fileno()
+
+    def wake(self) -> None:
+        """Any thread. A full pair means that a wake-up is under way."""
+        with contextlib.suppress(OSError):
+            self._writer.send(b"\0")
+
+    def drain(self) -> bytes:
+        """What was written: zeros, and the numbers of signals."""
+        with contextlib.suppress(BlockingIOError):
+            return self._reader.recv(1 << 16)
+        return b""
 
 
 class Poller:

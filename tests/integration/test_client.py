@@ -25,7 +25,7 @@ def test_every_element_comes_once_per_epoch_in_order_per_worker(serve: Serve) ->
                 assert mine == list(range(worker, 10_000, 3))
 
 
-@pytest.mark.parametrize("transport", ["ipc", "tcp"])
+@pytest.mark.parametrize("transport", [pytest.param("ipc", marks=pytest.mark.linux), "tcp"])
 @pytest.mark.parametrize("leave_after", [0, 1, 7, 9_999])
 def test_a_pass_left_early_is_never_seen_again(
     serve: Serve, transport: str, leave_after: int
@@ -271,7 +271,7 @@ def test_a_client_may_be_used_by_another_thread(serve: Serve) -> None:
     assert sorted(got) == list(range(20))
 
 
-@pytest.mark.parametrize("transport", ["ipc", "tcp"])
+@pytest.mark.parametrize("transport", [pytest.param("ipc", marks=pytest.mark.linux), "tcp"])
 def test_links_that_are_cut_lose_and_repeat_nothing(serve: Serve, transport: str) -> None:
     """Every hundred elements all links are thrown away; the streams are resumed on new ones."""
     server = serve("endless", workers=2, arguments={"kib": 16})

@@ -74,7 +74,7 @@ def test_a_breakpoint_in_a_worker_says_how_to_use_it(runtime_folder: object) -> 
 STARTER = """
 import sys, time
 from genserver.server import Server
-server = Server("generators:numbered", workers=2)
+server = Server("generators:numbered", workers=2, quiet=True)
 print(server.pid, flush=True)
 sys.stdin.read()
 """

@@ -1,0 +1,131 @@
+"""What depends on the operating system, in one place. Every function has a portable answer.
+
+Linux does everything. Elsewhere, and where the variable GENSERVER_PORTABLE is set (the tests run
+the suite so), elements travel over tcp alone, and a worker learns of its supervisor's end from its
+pipe.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+
+__all__ = [
+    "after_fork_in_child", "can_serve", "die_with_parent", "has_ipc", "host_id", "memory_size",
+    "private_folder_parent", "raise_descriptor_limit", "try_lock", "usable_cores",
+]  # fmt: skip
+
+_PR_SET_PDEATHSIG = 1
+_LINUX = sys.platform == "linux" and not os.environ.get("GENSERVER_PORTABLE")
+
+
+def can_serve() -> bool:
+    """Whether producers can run here: they need process groups and inherited pipes."""
+    return os.name == "posix"
+
+
+def has_ipc() -> bool:
+    """Whether trainers and workers of one host may meet at a file instead of a port."""
+    return _LINUX
+
+
+def host_id() -> str:
+    """What two processes that may share a file endpoint have in common: this boot of the kernel.
+
+    The host's name where the system does not say.
+    """
+    boot = _read("/proc/sys/kernel/random/boot_id").strip() if _LINUX else ""
+    return boot or platform.node()
+
+
+def memory_size() -> int:
+    """Bytes of memory that this process may use: the cgroup's limit or the machine's.
+
+    4 GiB where the system does not say.
+    """
+    names = os.sysconf_names if hasattr(os, "sysconf") else {}
+    machine = 4 * 2**30
+    if "SC_PHYS_PAGES" in names and "SC_PAGE_SIZE" in names:
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        text = _read(path).strip() if _LINUX else ""
+        if text.isdigit():
+            return min(machine, int(text))
+    return machine
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file for this process without waiting; False when another has it.
+
+    Only files of ipc endpoints are locked, so nothing asks for it where there are none.
+    """
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def raise_descriptor_limit() -> None:
+    """As many descriptors as allowed: libzmq spins a core when it runs out (rule T9)."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def after_fork_in_child(function: Callable[[], None]) -> None:
+    """Call ``function`` in every child that this process forks, where there are forks."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=function)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: affinity and the cgroup's quota count, not the machine."""
+    cores = len(os.sched_getaffinity(0)) if _LINUX else os.cpu_count()
+    quota = _cgroup_quota() if _LINUX else None
+    return max(1, min(cores or 1, int(quota) if quota is not None and quota >= 1 else cores or 1))
+
+
+def _cgroup_quota() -> float | None:
+    """The cgroup's CPU limit in cores, or None: version 2's file, then version 1's pair."""
+    text = _read("/sys/fs/cgroup/cpu.max").split()
+    if len(text) == 2 and text[0] != "max":
+        return int(text[0]) / int(text[1])
+    quota = _read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").strip()
+    period = _read("/sys/fs/cgroup/cpu/cpu.cfs_period_us").strip()
+    if quota and period and int(quota) > 0:
+        return int(quota) / int(period)
+    return None
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def die_with_parent(parent: int) -> bool:
+    """Have the kernel kill this process when its parent ends; False if the parent is gone already.
+
+    The parent may end between the fork and this call: hence the look at its pid afterwards. Other
+    systems rely on the death pipe, which every worker watches as well.
+    """
+    if _LINUX:
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    return os.getppid() == parent
+
+
+def private_folder_parent() -> str:
+    """Where a private folder for sockets belongs."""
+    folder = os.environ.get("XDG_RUNTIME_DIR", "")
+    return folder if folder and os.access(folder, os.W_OK | os.X_OK) else tempfile.gettempdir()
