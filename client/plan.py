@@ -124,8 +124,5 @@ def _window(spec: ElementSpec, count: int, options: PullOptions, memory: int) ->
     share = min(budget // count, max(STREAM_BYTES, 4 * element))
     nbytes = 1 if element > SOLITARY else max(1, share)
     held = max(element, nbytes) * count
-    text = (
-        f"up to {held / MIB:.0f} MiB of elements wait in the trainer "
-        f"({count} workers; budget {budget / MIB:.0f} MiB = {formula})"
-    )
+    text = f"up to {held / MIB:.0f} MiB wait here (budget {budget / MIB:.0f} MiB = {formula})"
     return Window(STREAM_ELEMENTS, nbytes), text

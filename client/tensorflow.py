@@ -103,7 +103,8 @@ def make_dataset(
         raise OptionError(f"prefetch must be 0 or more, not {prefetch}")
     plan = source.plan()
     lanes = _lane_count(plan, cycle_length, deterministic=source.options.deterministic)
-    say(f"{', '.join(source.names)}: seed {plan.seed}, {lanes} lane(s); {plan.memory}")
+    workers = f"{plan.count} worker{'s' * (plan.count > 1)}"
+    say(f"{', '.join(source.names)}: {workers}, seed {plan.seed}; {plan.memory}")
     dataset = _cut(_pull(source, plan.spec, lanes), plan.spec)
     if plan.cardinality != UNKNOWN:
         length = tf.data.INFINITE_CARDINALITY if plan.cardinality == INFINITE else plan.cardinality
