@@ -76,6 +76,9 @@ class ChildServer:
         self._echo = Echo(self._process)
         try:
             self.endpoint = self._await_ready(reader, seconds)
+        except BaseException:  # Ctrl-C as well: nobody else has this process to stop it
+            self.stop(drain=False)
+            raise
         finally:
             os.close(reader)
 

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 from genserver.client import Client, WorkerDied
@@ -62,6 +64,27 @@ def test_a_failed_start_says_why_in_the_exception(
         Server("generators:cubes", cwd=str(SUPPORT))
     assert "has no 'cubes'" in capsys.readouterr().err
     os.rmdir(str(runtime_folder))
+
+
+def test_ctrl_c_during_the_start_leaves_no_server(runtime_folder: Path) -> None:
+    """A start that takes an hour can be interrupted, and its processes and files go."""
+    others = set(processes_of(os.getpid()))
+    started: list[int] = []
+
+    def interrupt() -> None:
+        eventually(lambda: any(map(processes_of, set(processes_of(os.getpid())) - others)))
+        started.extend(set(processes_of(os.getpid())) - others)
+        started.extend(worker for pid in list(started) for worker in processes_of(pid))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        Server("generators:napping", workers=1, arguments={"seconds": 3600}, cwd=str(SUPPORT))
+    thread.join()
+    assert started
+    assert not any(map(alive, started))
+    assert list(runtime_folder.iterdir()) == []
 
 
 def test_a_breakpoint_in_a_worker_says_how_to_use_it(runtime_folder: object) -> None:
