@@ -53,6 +53,7 @@ exit codes: 0 done or stopped by SIGTERM, 64 usage, 65 the generator failed at i
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command and exit."""
+    _fill_standard_descriptors()
     _warn_of_namesake()
     try:
         code = _run(_parser().parse_args(arguments))
@@ -69,6 +70,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = ExitCode.OK
     sys.exit(code)
+
+
+def _fill_standard_descriptors() -> None:
+    """Where 0, 1 or 2 is closed (``>&-``), a pipe of ours would get its number and our text."""
+    while True:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        if descriptor > 2:
+            os.close(descriptor)
+            return
 
 
 def _warn_of_namesake() -> None:

@@ -94,6 +94,23 @@ def test_a_breakpoint_in_a_worker_says_how_to_use_it(runtime_folder: object) -> 
     os.rmdir(str(runtime_folder))
 
 
+def test_closed_standard_streams_are_not_taken_by_pipes(runtime_folder: Path) -> None:
+    """With ``<&- >&-`` what workers print goes nowhere, and the server serves."""
+    endpoint = f"ipc://{runtime_folder}/control"
+    serve = [sys.executable, "-m", "genserver.server", "serve", "generators:talking", "--bind"]
+    command = ["sh", "-c", 'exec "$@" <&- >&-', "sh", *serve, endpoint, "--workers", "1"]
+    with subprocess.Popen(command, cwd=SUPPORT, stderr=subprocess.PIPE) as server:
+        assert server.stderr is not None
+        try:
+            with Client(endpoint, connect_timeout=60) as client:
+                assert len(list(client)) == 3
+        finally:
+            server.terminate()
+        assert b"Traceback" not in server.stderr.read()
+        assert server.wait(20) == 0
+    assert list(runtime_folder.iterdir()) == []
+
+
 STARTER = """
 import sys, time
 from genserver.server import Server
