@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -109,6 +110,28 @@ def test_closed_standard_streams_are_not_taken_by_pipes(runtime_folder: Path) ->
         assert b"Traceback" not in server.stderr.read()
         assert server.wait(20) == 0
     assert list(runtime_folder.iterdir()) == []
+
+
+class _Closed(io.StringIO):
+    """What a program's own stream may be."""
+
+    def write(self, text: str, /) -> int:
+        raise ValueError("I/O operation on closed file")
+
+
+def test_a_stream_that_refuses_a_line_gets_the_next_ones(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What latin-1 cannot say is escaped, a closed stream loses its lines alone."""
+    latin = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", latin)
+    monkeypatch.setattr(sys, "stderr", _Closed())
+    server = serve("foreign", workers=1, quiet=True)
+    with Client(server.endpoint) as client:
+        assert len(list(client)) == 3
+    server.stop()
+    printed = latin.buffer.getvalue().decode("latin-1")  # type: ignore[attr-defined]  # BytesIO
+    assert printed.splitlines() == [f"[worker 0] \\u97f3 {number}" for number in range(3)]
 
 
 STARTER = """
