@@ -153,6 +153,7 @@ def _add_serve(commands: Any) -> None:
         "--arg", action="append", default=[], metavar="KEY=VALUE",
         help="an argument of the generator; VALUE is read as JSON if it is, else as text",
     )  # fmt: skip
+    serve.add_argument("--arguments-fd", type=int, help=argparse.SUPPRESS)  # of Server, as JSON
     serve.add_argument(
         "--sharding", choices=SHARDINGS,
         help="static: the generator divides by worker.index and worker.count; "
@@ -219,7 +220,7 @@ def _serve(options: argparse.Namespace) -> ExitCode:
         endpoint=parse_endpoint(options.bind),
         workers=options.workers,
         sharding=options.sharding,
-        arguments=parse_arguments(options.arg),
+        arguments=parse_arguments(options.arg) | _inherited_arguments(options.arguments_fd),
         seed=secrets.randbits(32) if options.seed is None else options.seed,
         spec=None if options.spec is None else parse_spec(options.spec),
         length=options.length,
@@ -237,6 +238,14 @@ def _serve(options: argparse.Namespace) -> ExitCode:
         return supervisor.run()
     finally:
         printer.close(PRINT_SECONDS)
+
+
+def _inherited_arguments(descriptor: int | None) -> dict[str, Any]:
+    if descriptor is None:
+        return {}
+    with open(descriptor, "rb") as file:
+        arguments: dict[str, Any] = json.load(file)
+    return arguments
 
 
 def _announcer(

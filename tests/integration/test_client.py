@@ -25,6 +25,14 @@ def test_every_element_comes_once_per_epoch_in_order_per_worker(serve: Serve) ->
                 assert mine == list(range(worker, 10_000, 3))
 
 
+def test_arguments_may_be_larger_than_a_command_line(serve: Serve) -> None:
+    """A list of 300 KB reaches every worker whole."""
+    texts = [f"/data/scans/subject_{number:06}.nii.gz" for number in range(8_000)]
+    server = serve("lengths", workers=2, arguments={"texts": texts})
+    with Client(server.endpoint) as client:
+        assert sum(map(int, client)) == sum(map(len, texts))
+
+
 @pytest.mark.parametrize("transport", ["ipc", "tcp"])
 @pytest.mark.parametrize("leave_after", [0, 1, 7, 9_999])
 def test_a_pass_left_early_is_never_seen_again(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from genserver.client import Client, WorkerDied
@@ -86,6 +87,30 @@ def test_ctrl_c_during_the_start_leaves_no_server(runtime_folder: Path) -> None:
     assert started
     assert not any(map(alive, started))
     assert list(runtime_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({"cwd": "/nowhere"}, FileNotFoundError), ({"arguments": {"it": object()}}, TypeError)],
+)
+def test_a_start_that_raises_keeps_no_descriptor(
+    options: dict[str, Any], error: type[Exception]
+) -> None:
+    """A folder that is not there, an argument that JSON cannot say: pipes are closed."""
+    before = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(error):
+        Server("generators:whole", workers=1, **options)
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+def test_the_module_is_looked_for_where_this_process_looks(
+    runtime_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With cwd= also in this process's folder, which "" names; no text in sys.path is no error."""
+    monkeypatch.chdir(SUPPORT)
+    monkeypatch.setattr(sys, "path", ["", tmp_path, *sys.path])
+    with Server("generators:whole", workers=1, cwd=str(tmp_path)) as server:
+        assert len(list(Client(server.endpoint))) == 10
 
 
 def test_a_breakpoint_in_a_worker_says_how_to_use_it(runtime_folder: object) -> None:
