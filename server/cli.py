@@ -65,6 +65,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = _fail(str(error), ExitCode.UNAVAILABLE)
     except GenserverError as error:
         code = _fail(str(error), ExitCode.UNAVAILABLE)
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output (head, less) has seen enough; keep the exit quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
