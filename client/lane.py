@@ -79,6 +79,8 @@ class Lane:
         if self._error is not None:
             self._repeats.again(self._error, seconds)
             raise self._error.with_traceback(None)  # or each call would add its frames
+        if self.closed and not self.ended:
+            raise GenserverError("the client was closed, and this iterator with it")
         try:
             run = self._take(seconds)
             if run is None and not self.ended:

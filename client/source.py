@@ -35,7 +35,7 @@ def say(text: str) -> None:
     """Tell the user: through `logging` where it is set up, else on standard error."""
     if logger.hasHandlers():
         logger.info(text)
-    else:
+    elif sys.stderr is not None:  # as in a program that was started with it closed
         sys.stderr.write(f"genserver: {text}\n")
 
 

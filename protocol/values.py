@@ -58,8 +58,7 @@ def to_leaf(value: Any, path: str) -> tuple[str, Leaf, bool]:
     if isinstance(value, bytes | bytearray | memoryview):
         return "bytes", TextArray((), (bytes(value),)), False
     if isinstance(value, np.ndarray | np.generic):
-        if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-            raise ElementError(path, "masked values cannot travel; fill them in with .filled(...)")
+        _refuse_masked(value, path)
         return _from_array(np.asarray(value), path)
     if type(value) in _PYTHON_SCALARS:
         return _from_scalar(value, path)
@@ -125,6 +124,7 @@ def _from_list(value: list[Any], path: str) -> tuple[str, Leaf, bool]:
     while isinstance(first, list) and first:
         first = first[0]
     weak = type(first) in _PYTHON_SCALARS
+    _refuse_masked(value, path)
     try:
         array = np.array(value)
     except Exception as error:  # noqa: BLE001  # numpy asks the items, which may be of any library
@@ -142,6 +142,16 @@ def _from_list(value: list[Any], path: str) -> tuple[str, Leaf, bool]:
         return "float32", array, True
     name, leaf, _ = _from_array(array, path)
     return name, leaf, weak
+
+
+def _refuse_masked(value: Any, path: str) -> None:
+    """Numpy drops the mask and keeps what is under it, in a list as well."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ElementError(path, "masked values cannot travel; fill them in with .filled(...)")
+    kinds = set(map(type, value)) if isinstance(value, list) else set()
+    if any(issubclass(kind, list | np.ma.MaskedArray) for kind in kinds):
+        for item in value:
+            _refuse_masked(item, path)
 
 
 def _has_bool(value: list[Any]) -> bool:

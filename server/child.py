@@ -12,6 +12,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -57,25 +58,35 @@ class ChildServer:
         Waits ``seconds``, or raises `ServerFailed`.
         """
         self._target = target
-        reader, writer = os.pipe()
         command = [sys.executable, "-m", "genserver.server", "serve", target, "--stop-at-eof"]
         for name, value in options.items():
             command += [f"--{name}", *([] if value is None else [value])]
-        for name, value in arguments.items():
-            command += ["--arg", f"{name}={json.dumps(value)}"]
-        try:
-            # A session of its own: Ctrl-C in a terminal and a notebook's interrupt go to the whole
-            # group, and mean this process.
-            self._process = subprocess.Popen(
-                [*command, "--ready-fd", str(writer)], pass_fds=(writer,), cwd=cwd,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": _search_path()}, start_new_session=True,
-            )  # fmt: skip
-        finally:
-            os.close(writer)
+        given = json.dumps(dict(arguments)).encode()
+        reader, writer = os.pipe()
+        # A file: one argument of a command line holds 128 KiB, a list of paths may be longer.
+        with tempfile.TemporaryFile() as file:
+            file.write(given)
+            file.seek(0)
+            command += ["--arguments-fd", str(file.fileno()), "--ready-fd", str(writer)]
+            try:
+                # A session of its own: Ctrl-C in a terminal and a notebook's interrupt go to the
+                # whole group, and mean this process.
+                self._process = subprocess.Popen(
+                    command, pass_fds=(writer, file.fileno()), cwd=cwd,
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                    env={**os.environ, "PYTHONPATH": _search_path()}, start_new_session=True,
+                )  # fmt: skip
+            except BaseException:
+                os.close(reader)
+                raise
+            finally:
+                os.close(writer)
         self._echo = Echo(self._process)
         try:
             self.endpoint = self._await_ready(reader, seconds)
+        except BaseException:  # Ctrl-C as well: nobody else has this process to stop it
+            self.stop(drain=False)
+            raise
         finally:
             os.close(reader)
 
@@ -113,6 +124,10 @@ class ChildServer:
 
 
 def _search_path() -> str:
-    """What the environment says and ``sys.path``: a worker finds what this process finds."""
+    """What the environment says and ``sys.path``: a worker finds what this process finds.
+
+    Like the import system, it leaves out what is no text; "" is this process's folder.
+    """
     given = os.environ.get("PYTHONPATH", "")
-    return os.pathsep.join(folder for folder in [given, *sys.path] if folder)
+    ours = [os.path.abspath(folder) for folder in sys.path if isinstance(folder, str)]
+    return os.pathsep.join([*([given] if given else []), *ours])

@@ -54,6 +54,7 @@ exit codes: 0 done or stopped by SIGTERM, 64 usage, 65 the generator failed at i
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command and exit."""
+    _fill_standard_descriptors()
     _warn_of_namesake()
     try:
         code = _run(_parser().parse_args(arguments))
@@ -65,11 +66,22 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = _fail(str(error), ExitCode.UNAVAILABLE)
     except GenserverError as error:
         code = _fail(str(error), ExitCode.UNAVAILABLE)
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output (head, less) has seen enough; keep the exit quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = ExitCode.OK
     sys.exit(code)
+
+
+def _fill_standard_descriptors() -> None:
+    """Where 0, 1 or 2 is closed (``>&-``), a pipe of ours would get its number and our text."""
+    while True:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        if descriptor > 2:
+            os.close(descriptor)
+            return
 
 
 def _warn_of_namesake() -> None:
@@ -144,6 +156,7 @@ def _add_serve(commands: Any) -> None:
         "--arg", action="append", default=[], metavar="KEY=VALUE",
         help="an argument of the generator; VALUE is read as JSON if it is, else as text",
     )  # fmt: skip
+    serve.add_argument("--arguments-fd", type=int, help=argparse.SUPPRESS)  # of Server, as JSON
     serve.add_argument(
         "--sharding", choices=SHARDINGS,
         help="static: the generator divides by worker.index and worker.count; "
@@ -215,7 +228,7 @@ def _serve(options: argparse.Namespace) -> ExitCode:
         endpoint=parse_endpoint(options.bind),
         workers=options.workers,
         sharding=options.sharding,
-        arguments=parse_arguments(options.arg),
+        arguments=parse_arguments(options.arg) | _inherited_arguments(options.arguments_fd),
         seed=secrets.randbits(32) if options.seed is None else options.seed,
         spec=None if options.spec is None else parse_spec(options.spec),
         length=options.length,
@@ -233,6 +246,14 @@ def _serve(options: argparse.Namespace) -> ExitCode:
         return supervisor.run()
     finally:
         printer.close(PRINT_SECONDS)
+
+
+def _inherited_arguments(descriptor: int | None) -> dict[str, Any]:
+    if descriptor is None:
+        return {}
+    with open(descriptor, "rb") as file:
+        arguments: dict[str, Any] = json.load(file)
+    return arguments
 
 
 def _announcer(

@@ -6,11 +6,13 @@ so that in a notebook the lines appear in the cell that runs.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import subprocess
 import sys
 import threading
+from typing import TextIO
 
 __all__ = ["Echo"]
 
@@ -73,10 +75,20 @@ class Echo:
             self._note_errors(text)
         stream = getattr(sys, name)
         if text and stream is not None:
-            stream.write(text)
-            stream.flush()
+            # It may be closed or the user's own; the pipes must be read on whatever it raises.
+            with contextlib.suppress(Exception):
+                _write(stream, text)
 
     def _note_errors(self, text: str) -> None:
         for line in text.splitlines():
             if line.startswith(_OURS):
                 self.last_error = line.removeprefix(_OURS)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:  # a stream that is not UTF-8
+        data = text.encode(stream.encoding, "backslashreplace")
+        stream.write(data.decode(stream.encoding))
+    stream.flush()

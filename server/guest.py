@@ -53,10 +53,14 @@ class GuestServer:
             code = error.code if isinstance(error, ConfigError) else ExitCode.USAGE
             raise ServerFailed(target, int(code), str(error)) from error
         self._thread = threading.Thread(target=self._run, name="genserver-generator", daemon=True)
-        self._thread.start()
-        # As long as the generator's first element takes: its user may be in a debugger.
-        while self._thread.is_alive() and not self._ready.wait(TURN_SECONDS):
-            pass
+        try:
+            self._thread.start()
+            # As long as the generator's first element takes: its user may be in a debugger.
+            while self._thread.is_alive() and not self._ready.wait(TURN_SECONDS):
+                pass
+        except BaseException:  # Ctrl-C: nobody else could end the thread
+            self._server.stop()
+            raise
         if self._error is not None:
             raise ServerFailed(target, int(self._code), str(self._error)) from self._error
 

@@ -104,7 +104,7 @@ class InProcess:
                 self._use(ElementSpec.from_wire(action.command.spec))
             elif isinstance(action, Publish):
                 self._on_loop(self._control.publish)
-            elif isinstance(action, Ready):
+            elif isinstance(action, Ready) and not self._stopped.is_set():
                 self._announce(self._endpoint, self._fleet.status())
             elif isinstance(action, Abort):
                 raise ConfigError(action.text, action.code)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import select
 import threading
 import time
 
@@ -101,7 +102,10 @@ def _write_whole(descriptor: int, data: bytes) -> bool:
     """False when nobody can read it any more."""
     try:
         while data:
-            data = data[os.write(descriptor, data) :]
-    except OSError:
+            try:
+                data = data[os.write(descriptor, data) :]
+            except BlockingIOError:  # who started us made it so, or shares a terminal that is
+                select.select([], [descriptor], [], TURN_SECONDS)
+    except (OSError, ValueError):
         return False
     return True

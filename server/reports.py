@@ -1,7 +1,7 @@
 """What a worker and its supervisor tell each other through two inherited pipes, as JSON lines.
 
-Pure, but for `write_line`. The pipe from supervisor to worker is also the death pipe: its end means
-that the supervisor is gone.
+Pure, but for `write_line` and `write_json`. The pipe from supervisor to worker is also the death
+pipe: its end means that the supervisor is gone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .exit_codes import ExitCode
 
 __all__ = [
     "Bound", "Command", "Empty", "Failed", "Found", "LineReader", "Loaded", "Report", "Search",
-    "Stop", "UseSpec", "failed_start", "parse_command", "parse_report", "write_line",
+    "Stop", "UseSpec", "failed_start", "parse_command", "parse_report", "write_json", "write_line",
 ]  # fmt: skip
 
 
@@ -118,7 +118,12 @@ def parse_command(line: str) -> Command:
 
 def write_line(fd: int, said: Report | Command) -> None:
     """Write one line. `BrokenPipeError` when the other end is gone."""
-    data = json.dumps({"is": type(said).__name__, **asdict(said)}).encode() + b"\n"
+    write_json(fd, {"is": type(said).__name__, **asdict(said)})
+
+
+def write_json(fd: int, value: dict[str, Any]) -> None:
+    """Write one line whole: what is longer than a pipe holds may take several calls."""
+    data = json.dumps(value).encode() + b"\n"
     while data:
         data = data[os.write(fd, data) :]
 

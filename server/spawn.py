@@ -15,7 +15,7 @@ import subprocess
 import sys
 from typing import Any
 
-from .reports import Command, LineReader, write_line
+from .reports import Command, LineReader, write_json, write_line
 
 __all__ = ["WorkerProcess", "describe_exit"]
 
@@ -65,7 +65,8 @@ class WorkerProcess:
             os.set_blocking(ours, False)
         self.fd = up
         self.reader = LineReader(up)
-        os.write(self._down, json.dumps(config).encode() + b"\n")
+        with contextlib.suppress(BrokenPipeError):  # its exit is noticed
+            write_json(self._down, config)
 
     @property
     def pid(self) -> int:

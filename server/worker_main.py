@@ -98,7 +98,7 @@ def _no_terminal(*_args: object, **_options: object) -> None:
 
 
 def _first_line(down: int) -> dict[str, Any]:
-    data = b""
+    data = bytearray()
     while not data.endswith(b"\n"):
         readable, _, _ = select.select([down], [], [], CONFIG_SECONDS)
         piece = os.read(down, 1) if readable else b""

@@ -196,6 +196,7 @@ def test_eager_tensors_of_the_users_own_tf_code_arrive(serve: Serve) -> None:
         ("range", "range cannot travel; yield list(...), or an array of it"),
         ("dataclass", "Scan cannot travel; yield dataclasses.asdict(...), or a tuple"),
         ("mixed", "the list mixes bool with numbers; convert one into the other"),
+        ("masked_list", "masked values cannot travel; fill them in with .filled(...)"),
         ("masked", "masked values cannot travel; fill them in with .filled(...)"),
         ("grad", "yield .detach().cpu().numpy()"),
         ("na", "the Int64 Series has missing values; fill them with .fillna(...)"),

@@ -9,6 +9,7 @@ from itertools import islice
 import numpy as np
 import pytest
 from genserver.client import Client, GeneratorError, PlanError, WorkerDied
+from genserver.protocol.errors import GenserverError
 
 from ..support.servers import Serve, eventually
 
@@ -23,6 +24,24 @@ def test_every_element_comes_once_per_epoch_in_order_per_worker(serve: Serve) ->
             for worker in range(3):
                 mine = [number for number, _ in got if number % 3 == worker]
                 assert mine == list(range(worker, 10_000, 3))
+
+
+def test_an_iterator_of_a_closed_client_raises(serve: Serve) -> None:
+    """It neither waits for ever nor ends as if that were all."""
+    client = Client(serve("endless", arguments={"kib": 1}).endpoint)
+    iterator = iter(client)
+    next(iterator)
+    client.close()
+    with pytest.raises(GenserverError, match="the client was closed"):
+        list(iterator)
+
+
+def test_arguments_may_be_larger_than_a_command_line(serve: Serve) -> None:
+    """A list of 300 KB reaches every worker whole."""
+    texts = [f"/data/scans/subject_{number:06}.nii.gz" for number in range(8_000)]
+    server = serve("lengths", workers=2, arguments={"texts": texts})
+    with Client(server.endpoint) as client:
+        assert sum(map(int, client)) == sum(map(len, texts))
 
 
 @pytest.mark.parametrize("transport", [pytest.param("ipc", marks=pytest.mark.linux), "tcp"])

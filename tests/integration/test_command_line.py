@@ -251,6 +251,19 @@ def test_a_workers_own_children_end_with_the_server(serve: Serve) -> None:
         assert eventually(lambda: not alive(grandchild), 5.0)
 
 
+def test_ctrl_c_ends_a_probe_without_a_traceback() -> None:
+    """The code is 130 while it waits for somebody who does not answer."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        endpoint = f"tcp://127.0.0.1:{mute.getsockname()[1]}"
+        command = [sys.executable, "-m", "genserver.server", "probe", endpoint, "--timeout", "60"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE) as probe:
+            for _ in range(2):  # the look whether anybody listens, then the connection
+                mute.accept()[0].close()
+            probe.send_signal(signal.SIGINT)
+            _, said = probe.communicate(timeout=30)
+    assert (probe.returncode, said) == (130, b"")
+
+
 def test_generators_are_closed_when_the_server_stops(serve: Serve, tmp_path: Path) -> None:
     """Their finally blocks run at SIGTERM and at Ctrl-C."""
     for drain in (True, False):

@@ -80,6 +80,25 @@ def test_a_slow_first_element_is_no_news(here: Any, capsys: pytest.CaptureFixtur
     assert "waiting" not in capsys.readouterr().err
 
 
+def test_ctrl_c_during_the_start_leaves_no_server(
+    here: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The thread of a start that was interrupted ends, and nothing is announced."""
+
+    def interrupt() -> None:
+        eventually(lambda: any(t.name == "genserver-generator" for t in threading.enumerate()))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        here("napping", arguments={"seconds": 1})
+    thread.join()
+    ours = {"genserver-generator", "genserver-io"}
+    assert eventually(lambda: not ours & {t.name for t in threading.enumerate()}, 5.0)
+    assert capsys.readouterr().out == ""
+
+
 def test_errors_are_those_of_a_worker_process(here: Any) -> None:
     """An exception in the generator has its traceback, worker, epoch and element."""
     with (

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
+import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 from genserver.client import Client, WorkerDied
@@ -64,11 +68,95 @@ def test_a_failed_start_says_why_in_the_exception(
     os.rmdir(str(runtime_folder))
 
 
+def test_ctrl_c_during_the_start_leaves_no_server(runtime_folder: Path) -> None:
+    """A start that takes an hour can be interrupted, and its processes and files go."""
+    others = set(processes_of(os.getpid()))
+    started: list[int] = []
+
+    def interrupt() -> None:
+        eventually(lambda: any(map(processes_of, set(processes_of(os.getpid())) - others)))
+        started.extend(set(processes_of(os.getpid())) - others)
+        started.extend(worker for pid in list(started) for worker in processes_of(pid))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        Server("generators:napping", workers=1, arguments={"seconds": 3600}, cwd=str(SUPPORT))
+    thread.join()
+    assert started
+    assert not any(map(alive, started))
+    assert list(runtime_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({"cwd": "/nowhere"}, FileNotFoundError), ({"arguments": {"it": object()}}, TypeError)],
+)
+def test_a_start_that_raises_keeps_no_descriptor(
+    options: dict[str, Any], error: type[Exception]
+) -> None:
+    """A folder that is not there, an argument that JSON cannot say: pipes are closed."""
+    before = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(error):
+        Server("generators:whole", workers=1, **options)
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+def test_the_module_is_looked_for_where_this_process_looks(
+    runtime_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With cwd= also in this process's folder, which "" names; no text in sys.path is no error."""
+    monkeypatch.chdir(SUPPORT)
+    monkeypatch.setattr(sys, "path", ["", tmp_path, *sys.path])
+    with Server("generators:whole", workers=1, cwd=str(tmp_path)) as server:
+        assert len(list(Client(server.endpoint))) == 10
+
+
 def test_a_breakpoint_in_a_worker_says_how_to_use_it(runtime_folder: object) -> None:
     """A worker has no terminal: the error names --workers 0."""
     with pytest.raises(ServerFailed, match="--workers 0"):
         Server("generators:breaking", cwd=str(SUPPORT))
     os.rmdir(str(runtime_folder))
+
+
+def test_closed_standard_streams_are_not_taken_by_pipes(runtime_folder: Path) -> None:
+    """With ``<&- >&-`` what workers print goes nowhere, and the server serves."""
+    endpoint = f"ipc://{runtime_folder}/control"
+    serve = [sys.executable, "-m", "genserver.server", "serve", "generators:talking", "--bind"]
+    command = ["sh", "-c", 'exec "$@" <&- >&-', "sh", *serve, endpoint, "--workers", "1"]
+    with subprocess.Popen(command, cwd=SUPPORT, stderr=subprocess.PIPE) as server:
+        assert server.stderr is not None
+        try:
+            with Client(endpoint, connect_timeout=60) as client:
+                assert len(list(client)) == 3
+        finally:
+            server.terminate()
+        assert b"Traceback" not in server.stderr.read()
+        assert server.wait(20) == 0
+    assert list(runtime_folder.iterdir()) == []
+
+
+class _Closed(io.StringIO):
+    """What a program's own stream may be."""
+
+    def write(self, text: str, /) -> int:
+        raise ValueError("I/O operation on closed file")
+
+
+def test_a_stream_that_refuses_a_line_gets_the_next_ones(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What latin-1 cannot say is escaped, a closed stream loses its lines alone."""
+    latin = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdout", latin)
+    monkeypatch.setattr(sys, "stderr", _Closed())
+    server = serve("foreign", workers=1, quiet=True)
+    with Client(server.endpoint) as client:
+        assert len(list(client)) == 3
+    server.stop()
+    printed = latin.buffer.getvalue().decode("latin-1")  # type: ignore[attr-defined]  # BytesIO
+    assert printed.splitlines() == [f"[worker 0] \\u97f3 {number}" for number in range(3)]
 
 
 STARTER = """

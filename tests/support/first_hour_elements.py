@@ -197,6 +197,7 @@ def refused(kind: str) -> Iterator[Any]:
         "range": lambda: range(3),
         "dataclass": Scan,
         "mixed": lambda: [True, 2],
+        "masked_list": lambda: [[np.ma.masked_equal([1, 2], 2)]],
         "masked": lambda: np.ma.masked_equal([1, 2], 2),
         "grad": lambda: Tensor(np.zeros(2), requires_grad=True),
         "na": lambda: pandas.Series([1, pandas.NA], dtype="Int64"),

@@ -40,6 +40,20 @@ def places(worker: Worker) -> Iterator[dict[str, np.int64]]:
     }  # fmt: skip
 
 
+def lengths(worker: Worker, texts: list[str]) -> Iterator[np.int64]:
+    """How long each text is, divided."""
+    for text in texts[worker.index :: worker.count]:
+        yield np.int64(len(text))
+
+
+def foreign() -> Iterator[np.int64]:
+    """Prints what latin-1 cannot say, on both streams."""
+    for number in range(3):
+        sys.stdout.write(f"\N{CJK UNIFIED IDEOGRAPH-97F3} {number}\n")
+        sys.stderr.write(f"{number}\n")
+        yield np.int64(number)
+
+
 def endless(worker: Worker, kib: int = 1024) -> Iterator[np.ndarray[Any, Any]]:
     """Numbered elements of ``kib`` KiB, for ever."""
     number = worker.index
