@@ -55,6 +55,8 @@ def to_leaf(value: Any, path: str) -> tuple[str, Leaf, bool]:
     """
     if isinstance(value, str):  # before arrays: numpy's own scalar texts lose final NULs as such
         return "str", TextArray((), (_utf8(value, path),)), False
+    if isinstance(value, memoryview) and value.format not in ("B", "b", "c"):
+        value = np.asarray(value)  # a view of numbers, not of bytes
     if isinstance(value, bytes | bytearray | memoryview):
         return "bytes", TextArray((), (bytes(value),)), False
     if isinstance(value, np.ndarray | np.generic):

@@ -63,6 +63,8 @@ class GuestServer:
             raise
         if self._error is not None:
             raise ServerFailed(target, int(self._code), str(self._error)) from self._error
+        if not self._ready.is_set():
+            raise ServerFailed(target, int(ExitCode.WORKER_DIED), "its thread ended; see above why")
 
     def stop(self, *, drain: bool) -> int:  # noqa: ARG002  # nothing can be cut short here
         """End the server after the element in work; the exit code, 143 if it does not come."""

@@ -162,12 +162,12 @@ class InProcess:
     def _on_loop(self, function: Callable[[], None]) -> None:
         """Call on the I/O thread and wait; raises what it raises."""
         done = threading.Event()
-        failures: list[GenserverError] = []
+        failures: list[Exception] = []
 
         def call() -> None:
             try:
                 function()
-            except GenserverError as error:
+            except Exception as error:  # noqa: BLE001  # it is the caller's, and raised there
                 failures.append(error)
             finally:
                 done.set()

@@ -8,6 +8,7 @@ bound.
 from __future__ import annotations
 
 import re
+from collections import deque
 
 __all__ = ["LONGEST_LINE", "LineCutter", "PARTIAL_AFTER", "PROGRESS_EVERY"]
 
@@ -19,6 +20,8 @@ PARTIAL_AFTER = 1.0
 PROGRESS_EVERY = 1.0
 #: Lines a second that one worker may print for long, and how many it may save up.
 LINES_PER_SECOND, SAVED_LINES = 100.0, 1000.0
+#: Of the lines left out, as many are shown after all when the worker has ended.
+LAST_WORDS = 40
 
 #: Moves of the cursor, which tqdm makes for nested bars; colours stay.
 _CURSOR = re.compile(r"\x1b\[[0-9;?]*[A-HJKSTfhlsu]")
@@ -38,6 +41,8 @@ class LineCutter:
         self._allowance = SAVED_LINES
         self._counted = now
         self._left_out = 0
+        #: The last of those: at the end of a worker they may say why it ended.
+        self._last_words: deque[str] = deque(maxlen=LAST_WORDS)
 
     def feed(self, data: bytes, now: float) -> list[str]:
         """The lines that are complete with ``data``."""
@@ -75,7 +80,9 @@ class LineCutter:
         if self._rest and self._rest != self._state_shown:
             shown += self._allow([self._text(_newest(self._rest))], now)
         self._rest = b""
-        return shown + ([self._count_left_out()] if self._left_out else [])
+        last_words = list(self._last_words)
+        self._left_out -= len(last_words)
+        return shown + ([self._count_left_out()] if self._left_out else []) + last_words
 
     def _pieces(self, line: bytes) -> list[str]:
         starts = range(0, max(1, len(line)), LONGEST_LINE)
@@ -94,6 +101,7 @@ class LineCutter:
                 shown.append(line)
             else:
                 self._left_out += 1
+                self._last_words.append(line)
         return shown
 
     def _may_print(self, now: float) -> bool:
@@ -105,6 +113,7 @@ class LineCutter:
 
     def _count_left_out(self) -> str:
         count, self._left_out = self._left_out, 0
+        self._last_words.clear()
         return f"{self._prefix}({count} lines left out: more than {LINES_PER_SECOND:.0f} a second)"
 
 

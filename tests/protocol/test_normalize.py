@@ -327,3 +327,9 @@ def test_numbers_are_kept_or_refused(value: complex, dtype: str) -> None:
         assert int(leaf.real if leaf.dtype.kind == "c" else leaf) == value
     else:
         assert leaf.tobytes() == np.asarray(value).astype(numpy_dtype(dtype)).tobytes()
+
+
+def test_a_memoryview_of_numbers_is_an_array() -> None:
+    """Its items and dtype travel; one of bytes is bytes."""
+    assert str(infer_spec(memoryview(np.arange(3, dtype=np.int16)))) == "int16[3]"
+    assert str(infer_spec(memoryview(b"abc"))) == "bytes[]"

@@ -71,9 +71,18 @@ def test_a_flood_is_counted_instead_of_shown() -> None:
     shown += cut.end(10.0)
     lines = [line for line in shown if line == "[worker 2] x"]
     notices = [line for line in shown if "left out" in line]
-    assert 1000 <= len(lines) <= 1000 + 10 * 100
+    assert 1000 <= len(lines) <= 1000 + 10 * 100 + 40
     assert len(lines) + sum(int(n.split("(")[1].split()[0]) for n in notices) == 50_000
     assert len(notices) <= 11
+
+
+def test_the_last_words_of_a_flood_are_shown() -> None:
+    """A worker that prints too much and dies has its traceback shown."""
+    cut = cutter()
+    shown = cut.feed(b"x\n" * 5000 + b"Fatal Python error\n", 0.0) + cut.end(0.0)
+    assert shown[-1] == "[worker 2] Fatal Python error"
+    assert shown[1000].startswith("[worker 2] (3961 lines left out")
+    assert len(shown) == 1000 + 1 + 40
 
 
 def test_a_line_without_bound_is_cut() -> None:
