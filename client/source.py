@@ -27,8 +27,9 @@ __all__ = ["Reach", "Source", "say"]
 
 logger = logging.getLogger("genserver")
 
-#: Seconds between the lines that say what is waited for (design 8).
-REPORT_EVERY = 5.0
+#: Seconds between the lines that say what is waited for (design 8), and until the first one where
+#: nobody answers.
+REPORT_EVERY, FIRST_REPORT = 5.0, 1.0
 
 
 def say(text: str) -> None:
@@ -82,6 +83,7 @@ class Reach:
         ]
         self._began = time.monotonic()
         self._reported = self._began
+        self._explained = False
         self._plan: Plan | None = None
 
     def release(self) -> None:
@@ -94,7 +96,8 @@ class Reach:
         """The plan once every server is ready, or None after ``seconds``.
 
         Raises `Unreachable` after the connect timeout, `Rejected`, `PlanError` and the errors of a
-        server that failed. A line every 5 s says what is waited for.
+        server that failed. A line after 1 s says why nobody answers, and one every 5 s what is
+        waited for.
         """
         if self._plan is not None:
             return self._plan
@@ -120,8 +123,7 @@ class Reach:
             if status is None:
                 parts.append(f"{connection.endpoint} does not answer")
                 continue
-            workers = ", ".join(f"worker {w.index} {w.state}" for w in status.workers)
-            parts.append(f"{connection.endpoint}: {workers}")
+            parts.append(f"{connection.endpoint}: {_workers(status)}")
         return "; ".join(parts)
 
     @property
@@ -147,17 +149,40 @@ class Reach:
             limit = options.first_element_timeout  # it answered; the generator is at work
         if waited >= limit and not options.wait:
             if connection.status is None:
-                reason = (
-                    check_reachable(connection.endpoint) or "what listens there is no genserver"
+                reason = check_reachable(connection.endpoint)
+                no_genserver = "what listens there is no genserver"
+                raise Unreachable(
+                    str(connection.endpoint), waited, reason or no_genserver, taken=not reason
                 )
-                raise Unreachable(str(connection.endpoint), waited, reason)
             raise PlanError(
                 f"{connection.endpoint} did not get ready within {waited:.0f} s: {self.describe()}"
             )
-        if now - self._reported >= REPORT_EVERY:
+        first = connection.status is None and not self._explained
+        if now - self._reported >= (FIRST_REPORT if first else REPORT_EVERY):
             self._reported = now
-            what = "to make its first element" if connection.status else "to answer"
-            say(f"waiting {waited:.0f} s for {connection.endpoint} {what} ({self.describe()})")
+            say(self._waiting_for(connection, waited))
+
+    def _waiting_for(self, connection: Connection, waited: float) -> str:
+        """The line that says what is waited for: the first one of a silent server with advice."""
+        others = f" ({self.describe()})" if len(self.connections) > 1 else ""
+        endpoint = connection.endpoint
+        if connection.status is not None:
+            how = others or f" ({_workers(connection.status)})"
+            return f"waiting {waited:.0f} s for {endpoint} to make its first element{how}"
+        reason = check_reachable(endpoint)
+        if self._explained:
+            return f"waiting {waited:.0f} s for {endpoint}: {reason or 'no answer'}{others}"
+        self._explained = True
+        options = self._source.options
+        limit = "until it answers" if options.wait else f"up to {options.connect_timeout:.0f} s"
+        advice = f"is it started? genserver serve MODULE:GENERATOR --bind {endpoint}"
+        if not reason:
+            reason, advice = "something listens there and does not answer", "is it a genserver?"
+        return f"{endpoint}: {reason}; {advice} (waiting {limit})"
+
+
+def _workers(status: Status) -> str:
+    return ", ".join(f"worker {worker.index} {worker.state}" for worker in status.workers)
 
 
 def _settled(status: Status) -> bool:

@@ -119,19 +119,24 @@ class EndpointError(GenserverError):
 
 
 class Unreachable(GenserverError):
-    """Nobody answered at ``endpoint`` within ``seconds``; ``reason`` is what was found there."""
+    """Nobody answered at ``endpoint`` within ``seconds``; ``reason`` is what was found there.
 
-    def __init__(self, endpoint: str, seconds: float, reason: str) -> None:
+    ``taken``: another program listens there.
+    """
+
+    def __init__(self, endpoint: str, seconds: float, reason: str, *, taken: bool = False) -> None:
         super().__init__(endpoint, seconds, reason)
         self.endpoint = endpoint
         self.seconds = seconds
         self.reason = reason
+        self.taken = taken
 
     def __str__(self) -> str:
-        return (
-            f"no genserver answered at {self.endpoint} within {self.seconds:.0f} s: {self.reason}. "
-            f"Start one with: genserver serve MODULE:GENERATOR --bind {self.endpoint}"
-        )
+        within = f" within {self.seconds:.0f} s" if self.seconds else ""
+        start = f". Start one with: genserver serve MODULE:GENERATOR --bind {self.endpoint}"
+        # Where another program listens that could not be bound.
+        hint = "" if self.taken else start
+        return f"no genserver answered at {self.endpoint}{within}: {self.reason}{hint}"
 
 
 class Rejected(GenserverError):

@@ -301,9 +301,8 @@ def _probe(options: argparse.Namespace) -> ExitCode:
     try:
         status = _first_status(connection, options.timeout)
         if status is None:
-            raise Unreachable(
-                str(endpoint), options.timeout, "what listens there does not speak genserver"
-            )
+            reason = "what listens there does not speak genserver"
+            raise Unreachable(str(endpoint), options.timeout, reason, taken=True)
         report = _report(endpoint, status)
         print(json.dumps(report) if options.json else _format(report))
     finally:

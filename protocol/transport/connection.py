@@ -24,6 +24,7 @@ from ..errors import (
     PeerLost,
     Rejected,
     ServerStopped,
+    Unreachable,
     WorkerDied,
 )
 from ..messages import Error, Fail, Open, Status
@@ -38,6 +39,7 @@ from ..trainer_end import (
     Refused,
     Suspect,
     Told,
+    Welcomed,
 )
 from .distance import choose_endpoint
 from .inbox import Inbox
@@ -52,6 +54,8 @@ logger = logging.getLogger("genserver")
 
 #: Silence, new links included, after which a peer is given up (design 8), in seconds.
 GIVE_UP_AFTER = 120.0
+#: A server says its STATUS right after WELCOME. Who has not after so long (seconds) is a worker.
+STATUS_WITHIN = 2.0
 #: A connection that nobody uses is kept so long (seconds): the next epoch starts at once.
 GRACE = 2.0
 
@@ -169,6 +173,10 @@ class _Core:
         self._transport = transport
         self._session = secrets.randbits(64)
         self._control: PeerLink | None = None
+        self._welcomed = False
+        #: Seconds since WELCOME without a STATUS, as ticks have counted them.
+        self._mute = 0.0
+        self._ticked = time.monotonic()
         self._workers: dict[int, _Worker] = {}
         self._forget_signals = on_interrupt(self._interrupt, self._crashed)
         loop.call(self._start)
@@ -225,6 +233,7 @@ class _Core:
         for link in links:
             link.tick(now)
         self._give_up(now)
+        self._expect_status(now)
         if self.idle_since is not None and now - self.idle_since >= GRACE:
             self._retire()
 
@@ -239,6 +248,18 @@ class _Core:
             if silent >= GIVE_UP_AFTER and worker.consumers:
                 lost = PeerLost(endpoint=str(self.endpoint), peer=f"worker {index}", seconds=silent)
                 self._fail_worker(index, lost)
+
+    def _expect_status(self, now: float) -> None:
+        """Who welcomes and says no STATUS is a worker: its port follows the server's own."""
+        # A tick counts little, however late it comes: what arrived meanwhile was not read yet.
+        self._mute += min(now - self._ticked, 0.5) if self._welcomed else 0.0
+        self._ticked = now
+        if self._mute >= STATUS_WITHIN and self.status is None and self.error is None:
+            reason = (
+                "a worker of a genserver listens there; give the server's own endpoint, that of "
+                "--bind"
+            )
+            self._fail(Unreachable(str(self.endpoint), self._mute, reason, taken=True))
 
     def _retire(self) -> None:
         """Nobody wants the connection any more: close it and give the loop back."""
@@ -277,6 +298,8 @@ class _Core:
                 self.changed.notify_all()
             for worker in list(self._workers):
                 self._check_alive(worker)
+        elif isinstance(event, Welcomed):
+            self._welcomed = True
         elif isinstance(event, Refused):
             self._fail(Rejected(str(self.endpoint), event.error.code, event.error.text))
         elif isinstance(event, Left):
@@ -284,7 +307,7 @@ class _Core:
         elif isinstance(event, Reborn):
             reason = "another server answers there now"
             self._fail(ServerStopped(endpoint=str(self.endpoint), reason=reason))
-        elif isinstance(event, Suspect):
+        elif isinstance(event, Suspect) and self.status is not None:
             logger.warning("the server at %s is silent", self.endpoint)
 
     def _on_worker(self, worker: int, event: Event) -> None:

@@ -254,13 +254,15 @@ def check_reachable(endpoint: Endpoint) -> str:
             return "there is no such socket"
         if not stat.S_ISSOCK(mode):
             return "the path is not a socket"
+    try:
+        address = "" if endpoint.scheme == "ipc" else _addresses(endpoint)[0]
+    except EndpointError as error:
+        return error.reason
     family = socket.AF_UNIX if endpoint.scheme == "ipc" else socket.AF_INET
-    if endpoint.scheme == "tcp" and ":" in _addresses(endpoint)[0]:
-        family = socket.AF_INET6
-    with socket.socket(family) as test:
+    with socket.socket(socket.AF_INET6 if ":" in address else family) as test:
         test.settimeout(TCP_TEST_SECONDS)
         try:
-            test.connect(endpoint.path or (_addresses(endpoint)[0], endpoint.port))
+            test.connect(endpoint.path or (address, endpoint.port))
         except OSError as error:
             return str(error.strerror or error).lower()
     return ""

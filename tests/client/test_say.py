@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 
 import pytest
-from genserver.client.source import say
+from genserver.client.options import PullOptions
+from genserver.client.source import Reach, Source, say
+from genserver.protocol.endpoint import parse_endpoint
+from genserver.protocol.messages import Status
+from genserver.protocol.trainer_end import Suspect
+from genserver.protocol.transport.connection import connect
 
 
 def test_a_program_without_standard_error_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -13,3 +19,66 @@ def test_a_program_without_standard_error_is_told_nothing(monkeypatch: pytest.Mo
     monkeypatch.setattr("genserver.client.source.logger.hasHandlers", lambda: False)
     monkeypatch.setattr(sys, "stderr", None)
     say("anything")
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The lines that a dataset says."""
+    lines: list[str] = []
+    monkeypatch.setattr("genserver.client.source.say", lines.append)
+    return lines
+
+
+@pytest.fixture
+def free() -> str:
+    """An endpoint where nobody listens."""
+    with socket.socket() as test:
+        test.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{test.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(("wait", "limit"), [(False, "up to 30 s"), (True, "until it answers")])
+def test_a_server_that_is_not_started_is_said_once_with_advice(
+    said: list[str], free: str, wait: bool, limit: str
+) -> None:
+    """After 1 s the reason and the command, every 5 s after that one short line, none between."""
+    reach = Reach(Source(free, PullOptions(wait=wait)))
+    try:
+        for seconds in (0.0, 1.0, 3.0, 2.0, 4.0, 1.0):
+            reach._began -= seconds
+            reach._reported -= seconds
+            reach._report(reach.connections[0])
+    finally:
+        reach.release()
+    assert said == [
+        f"{free}: connection refused; is it started? genserver serve MODULE:GENERATOR "
+        f"--bind {free} (waiting {limit})",
+        f"waiting 6 s for {free}: connection refused",
+        f"waiting 11 s for {free}: connection refused",
+    ]
+
+
+def test_the_state_of_several_servers_is_said(said: list[str], free: str) -> None:
+    """Beside the one that is waited for, each of the others."""
+    reach = Reach(Source([free, "tcp://127.0.0.1:1"], PullOptions()))
+    try:
+        for seconds in (1.0, 5.0):
+            reach._began -= seconds
+            reach._reported -= seconds
+            reach._report(reach.connections[0])
+    finally:
+        reach.release()
+    assert said[1].endswith(f"({free} does not answer; tcp://127.0.0.1:1 does not answer)")
+
+
+def test_a_server_that_never_answered_is_not_silent(caplog: pytest.LogCaptureFixture) -> None:
+    """The line of a server that fell silent is for one that had said something."""
+    connection = connect(parse_endpoint("tcp://127.0.0.1:1"))
+    try:
+        connection._core._on_control(Suspect())
+        assert caplog.text == ""
+        connection._core.status = Status("ready", "scans:cubes", "off", 0, -2, "", None)
+        connection._core._on_control(Suspect())
+        assert "is silent" in caplog.text
+    finally:
+        connection.release()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from itertools import islice
 
 import numpy as np
 import pytest
-from genserver.client import Client, GeneratorError, PlanError, WorkerDied
+from genserver.client import Client, GeneratorError, PlanError, Unreachable, WorkerDied
+from genserver.client.options import PullOptions
+from genserver.client.source import Reach, Source
 from genserver.protocol.errors import GenserverError
 
 from ..support.servers import Serve, eventually
@@ -340,3 +344,28 @@ def test_the_io_thread_ends_with_the_last_client(serve: Serve) -> None:
     began = time.monotonic()
     assert eventually(lambda: all(t.name != "genserver-io" for t in threading.enumerate()))
     assert time.monotonic() - began < 20
+
+
+def test_a_workers_port_is_told_from_a_servers(serve: Serve) -> None:
+    """Who gives a worker's endpoint hears so in seconds, from the client and from probe."""
+    server = serve("whole", workers=1)
+    source = Source(server.endpoint, PullOptions())
+    reach = Reach(source)
+    while reach.plan(1.0) is None:
+        pass
+    status = reach.connections[0].status
+    reach.release()
+    assert status is not None
+    endpoint = f"tcp://127.0.0.1:{status.workers[0].port}"
+    began = time.monotonic()
+    with pytest.raises(Unreachable) as caught:
+        Client(endpoint)
+    assert time.monotonic() - began < 15.0  # far below the connect timeout
+    sentence = "within 2 s: a worker of a genserver listens there; give the server's own endpoint"
+    assert sentence in str(caught.value)
+    assert "Start one" not in str(caught.value)
+    done = subprocess.run(
+        [sys.executable, "-m", "genserver.server", "probe", endpoint],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, sentence in done.stderr) == (69, True)
