@@ -57,7 +57,7 @@ class ChildServer:
 
         Waits ``seconds``, or raises `ServerFailed`.
         """
-        self._target = target
+        self.target = target
         command = [sys.executable, "-m", "genserver.server", "serve", target, "--stop-at-eof"]
         for name, value in options.items():
             command += [f"--{name}", *([] if value is None else [value])]
@@ -118,7 +118,7 @@ class ChildServer:
                 if not piece:
                     code = self._process.wait(STOP_SECONDS) if readable else None
                     self.stop(drain=False)
-                    raise ServerFailed(self._target, code, self._echo.last_error)
+                    raise ServerFailed(self.target, code, self._echo.last_error)
                 line += piece
         return line.decode().strip()
 

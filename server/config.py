@@ -12,7 +12,9 @@ from genserver.protocol.spec import ElementSpec
 
 from .exit_codes import ExitCode
 
-__all__ = ["ConfigError", "ServeConfig", "parse_arguments", "parse_length", "split_target"]
+__all__ = [
+    "ConfigError", "ServeConfig", "check_target", "parse_arguments", "parse_length", "split_target",
+]  # fmt: skip
 
 SHARDINGS = ("off", "static")
 MAX_WORKERS = 512
@@ -62,8 +64,31 @@ class ServeConfig:
                 "scans:cubes",
                 ExitCode.USAGE,
             )
+        if self.workers != 0 and split_target(self.target)[0] == "__main__":
+            raise ConfigError(
+                "workers cannot import __main__: name the file, such as train.py:"
+                f"{split_target(self.target)[1]}",
+                ExitCode.USAGE,
+            )
         if len(self.target.encode(errors="replace")) > MAX_TARGET:
             raise ConfigError(f"the target is longer than {MAX_TARGET} bytes", ExitCode.USAGE)
+
+
+def check_target(target: object) -> None:
+    """`TypeError` for a function where its name is wanted; says the name where it has one."""
+    if isinstance(target, str):
+        return
+    module, name = (getattr(target, part, None) for part in ("__module__", "__qualname__"))
+    named = isinstance(name, str) and "<" not in name  # as in <lambda> and <locals>
+    hint = ""
+    if named and module == "__main__":
+        hint = f"; name the file of this one, such as 'train.py:{name}'"
+    elif named and callable(target) and isinstance(module, str):
+        hint = f"; this one is '{module}:{name}'"
+    raise TypeError(
+        "Server takes 'MODULE:GENERATOR' as text, such as 'scans:cubes', because workers import it"
+        f"{hint}"
+    )
 
 
 def split_target(target: str) -> tuple[str, str]:

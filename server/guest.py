@@ -39,7 +39,7 @@ class GuestServer:
         self, target: str, options: Mapping[str, str | None], arguments: Mapping[str, Any]
     ) -> None:
         """``options`` are those of `ChildServer`. Raises `ServerFailed`."""
-        self._target = target
+        self.target = target
         self._quiet = "quiet" in options
         self._ready = threading.Event()
         self._error: GenserverError | None = None

@@ -14,6 +14,7 @@ from typing import Any
 from genserver.protocol.transport.platform import after_fork_in_child
 
 from .child import ChildServer, ServerFailed
+from .config import check_target
 from .guest import GuestServer
 
 __all__ = ["Server", "ServerFailed"]
@@ -69,6 +70,7 @@ class Server:
         Raises `ServerFailed` with the server's sentence. With ``workers=0`` there is no time limit,
         and ``cwd`` is not used: a debugger may be at work, in the folder that this process is in.
         """
+        check_target(target)
         said = {
             "bind": bind, "sharding": sharding, "seed": seed, "spec": spec, "length": length,
         }  # fmt: skip
@@ -103,6 +105,13 @@ class Server:
         """
         _running.discard(self)
         return self._backend.stop(drain=drain)
+
+    def __repr__(self) -> str:
+        backend = getattr(self, "_backend", None)  # a debugger may show one that is being made
+        if backend is None:
+            return "<Server that has not started>"
+        state = f"at {backend.endpoint}" if self in _running else "stopped"
+        return f"<Server {backend.target} {state}>"
 
     def __enter__(self) -> Server:
         return self

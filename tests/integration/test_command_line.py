@@ -39,6 +39,7 @@ def genserver(*arguments: str, seconds: float = 60.0) -> subprocess.CompletedPro
         (["generators:not_a_generator"], 78, "is not a generator but int"),
         (["generators:returning"], 78, "must be a function that yields"),
         (["generators"], 64, "should read MODULE:GENERATOR"),
+        (["__main__:mine"], 64, "workers cannot import __main__: name the file"),
         (["generators:whole", "--workers", "2"], 78, "cannot be divided"),
         (["generators:whole", "--workers", "-1"], 64, "--workers must be"),
         (["generators:whole", "--arg", "m=3"], 78, "unexpected keyword argument 'm'"),
@@ -273,6 +274,14 @@ def test_generators_are_closed_when_the_server_stops(serve: Serve, tmp_path: Pat
             assert eventually(lambda: len(list(tmp_path.iterdir())) >= 1)
             server.stop(drain=drain)
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_shows_what_it_is(serve: Serve) -> None:
+    """Its target and endpoint, and that it was stopped."""
+    server = serve("whole")
+    assert repr(server) == f"<Server generators:whole at {server.endpoint}>"
+    server.stop()
+    assert repr(server) == "<Server generators:whole stopped>"
 
 
 def test_a_server_that_fails_is_reported_by_its_handle(runtime_folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from genserver.server import Worker
+from genserver.server import Server, Worker
 from genserver.server.config import ConfigError, ServeConfig, parse_arguments
 from genserver.server.exit_codes import ExitCode
 from genserver.server.source import Source, load_source
@@ -114,3 +114,37 @@ def test_reading_start_declares_a_generator_that_seeks() -> None:
     assert not worker.seeks
     assert worker.start == 5
     assert worker.seeks
+
+
+def in_main() -> Iterator[int]:
+    yield 1
+
+
+in_main.__module__ = "__main__"
+AS_TEXT = (
+    "Server takes 'MODULE:GENERATOR' as text, such as 'scans:cubes', because workers import it"
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [
+        (by_name, f"; this one is '{by_name.__module__}:by_name'"),
+        (lambda: iter([1]), ""),
+        (in_main, "; name the file of this one, such as 'train.py:in_main'"),
+        (by_name(Worker()), ""),
+        (None, ""),
+    ],
+)
+def test_a_server_is_given_a_name(target: Any, hint: str) -> None:
+    """A function, a lambda, a generator: a sentence at once, with the name where it has one."""
+    with pytest.raises(TypeError) as caught:
+        Server(target)
+    assert str(caught.value) == AS_TEXT + hint
+
+
+def test_workers_cannot_import_main() -> None:
+    """The file is to be named; without workers __main__ is this process's own."""
+    with pytest.raises(ConfigError, match=r"workers cannot import __main__: .* train\.py:mine$"):
+        ServeConfig(target="__main__:mine")
+    assert ServeConfig(target="__main__:mine", workers=0).workers == 0
