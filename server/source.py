@@ -5,11 +5,12 @@ Runs in workers only.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from .failures import kind_of, text_of, user_traceback
 from .worker import Worker
 
 __all__ = ["Source", "load_source"]
+
+#: Most names that are listed where one is not found; so many of them because they are alike.
+MAX_NAMES, MAX_ALIKE = 8, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +52,16 @@ def load_source(target: str, arguments: dict[str, Any]) -> Source:
     module = _import_file(where) if where.endswith(".py") else _import(where)
     function = _find(module, module.__name__, name)
     if isinstance(function, Iterator):
-        made_by = getattr(function, "__name__", "")
+        made_by = str(getattr(function, "__name__", ""))
+        # No advice that cannot be followed: <genexpr>, or a function inside another.
+        served = made_by.isidentifier() and callable(getattr(module, made_by, None))
+        advice = f"the function that makes it, {where}:{made_by}" if served else "a function with"
         raise ConfigError(
             f"{target} is a {type(function).__name__} that exists already, and can be read only "
-            f"once: serve the function that makes it{f', {where}:{made_by}' if made_by else ''}"
+            f"once: serve {advice}{'' if served else ' yield that makes its elements anew'}"
         )
     if not inspect.isgeneratorfunction(_unwrapped(function)):
-        what = "a class" if inspect.isclass(function) else type(function).__name__
-        raise ConfigError(
-            f"{target} is not a generator but {what}: it must be a function that yields elements"
-        )
+        raise ConfigError(f"{target} {_why_no_generator(function, name)}")
     parameter = _worker_parameter(function)
     _check_arguments(target, function, arguments, parameter)
     return Source(
@@ -106,14 +110,44 @@ def _find(module: Any, module_name: str, name: str) -> Any:
     found = module
     for part in name.split("."):
         if not hasattr(found, part):
-            known = [
-                n for n, v in vars(module).items()
-                if inspect.isgeneratorfunction(v) and not n.startswith("_")
-            ]  # fmt: skip
-            hint = f"; its generators are {', '.join(known)}" if known else ""
-            raise ConfigError(f"module {module_name} has no {name!r}{hint}")
+            raise ConfigError(f"module {module_name} has no {name!r}{_known(module, name)}")
         found = getattr(found, part)
     return found
+
+
+def _known(module: Any, name: str) -> str:
+    """The module's generators, those that ``name`` may have meant first."""
+    known = [
+        n for n, v in vars(module).items()
+        if inspect.isgeneratorfunction(v) and not n.startswith("_")
+    ]  # fmt: skip
+    alike = difflib.get_close_matches(name, known, MAX_ALIKE)
+    shown = [*alike, *(n for n in known if n not in alike)][:MAX_NAMES]
+    more = f" and {len(known) - len(shown)} more" if len(known) > len(shown) else ""
+    return f"; its generators are {', '.join(shown)}{more}" if known else ""
+
+
+def _why_no_generator(thing: Any, name: str) -> str:
+    """What ``thing`` is instead of a generator function, and what to write."""
+    rule = "it must be a function with yield"
+    function = _unwrapped(thing)
+    if inspect.isasyncgenfunction(function) or inspect.iscoroutinefunction(function):
+        return f"is asynchronous: {rule}, without async"
+    if getattr(function, "__name__", "") == "<lambda>":
+        return f"is a lambda: {rule}, made with def"
+    if inspect.isclass(function):
+        return f"is a class: {rule}; one can say `yield from {name}(...)`"
+    if inspect.isroutine(function):
+        return (
+            f"does not yield: {rule}; one that returns another's generator can say "
+            "`yield from inner(...)`"
+        )
+    kind = type(function).__name__
+    article = "an" if kind[:1] in "aeiou" else "a"
+    if callable(function):
+        return f"is an object of class {kind}: {rule}; one can say `yield from {name}(...)`"
+    advice = f"; one can say `yield from {name}`" if isinstance(function, Iterable) else ""
+    return f"is {article} {kind}: {rule}{advice}"
 
 
 def _unwrapped(function: Any) -> Any:
@@ -137,13 +171,21 @@ def _check_arguments(
     if worker is not None and worker in arguments:
         raise ConfigError(f"--arg {worker}: genserver fills in this parameter itself")
     extra = {} if worker is None else {worker: None}
+    signature = inspect.signature(function)
     try:
-        inspect.signature(function).bind(**arguments, **extra)
+        signature.bind(**arguments, **extra)
     except TypeError as error:
-        raise ConfigError(
-            f"{target} cannot be called with these --arg: {error}; "
-            f"its signature is {inspect.signature(function)}"
-        ) from None
+        missing = [
+            f"--arg {name}=VALUE" for name, parameter in signature.parameters.items()
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+            and parameter.default is parameter.empty and name not in {*arguments, *extra}
+        ]  # fmt: skip
+        unknown = [name for name in arguments if name not in signature.parameters]
+        what = f"cannot be called with these --arg: {error}"
+        if missing:
+            not_known = f" (not --arg {', '.join(unknown)})" if unknown else ""
+            what = f"needs {' '.join(missing)}{not_known}"
+        raise ConfigError(f"{target} {what}; its signature is {signature}") from None
 
 
 def _declared_spec(target: str, function: Any) -> ElementSpec | None:

@@ -27,6 +27,10 @@ def neither(n: int) -> Iterator[int]:
     yield from range(n)
 
 
+def two(path: str, worker: Worker, *, size: int, n: int = 3) -> Iterator[Any]:
+    yield path, size, n
+
+
 def declared() -> Iterator[Any]:
     yield np.zeros(3, np.float32)
 
@@ -38,7 +42,7 @@ declared.length = 4  # type: ignore[attr-defined]  # as a user writes it
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch) -> str:
     made = types.ModuleType("made_for_this_test")
-    for function in (by_name, by_annotation, neither, declared):
+    for function in (by_name, by_annotation, neither, two, declared):
         setattr(made, function.__name__, function)
     monkeypatch.setitem(sys.modules, made.__name__, made)
     return made.__name__
@@ -57,11 +61,87 @@ def test_a_worker_is_filled_in_by_name_or_annotation(module: str) -> None:
 
 
 def test_arguments_are_checked_before_anything_runs(module: str) -> None:
-    """A missing and an unknown argument are refused with the signature."""
-    with pytest.raises(ConfigError, match=r"missing a required argument.*\(n: "):
+    """Missing arguments are all named, an unknown one is refused; with the signature."""
+    with pytest.raises(ConfigError, match=r":neither needs --arg n=VALUE; .* is \(n: "):
         load(module, "neither")
+    with pytest.raises(ConfigError, match=r":two needs --arg path=VALUE --arg size=VALUE; "):
+        load(module, "two")
+    with pytest.raises(ConfigError, match=r":two needs --arg path=VALUE \(not --arg pth\); "):
+        load(module, "two", pth="x", size=1)
     with pytest.raises(ConfigError, match="unexpected keyword argument 'm'"):
         load(module, "by_name", m=1)
+
+
+class Callable_:
+    """An instance is called."""
+
+    def __call__(self) -> Iterator[int]:
+        yield 1
+
+
+async def asynchronous() -> Any:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("thing", "sentence"),
+    [
+        (
+            lambda: iter([1]),
+            "is a lambda: it must be a function with yield, made with def",
+        ),
+        (
+            Callable_,
+            "is a class: it must be a function with yield; one can say `yield from thing(...)`",
+        ),
+        (
+            Callable_(),
+            "is an object of class Callable_: it must be a function with yield; one can say "
+            "`yield from thing(...)`",
+        ),
+        ([1, 2], "is a list: it must be a function with yield; one can say `yield from thing`"),
+        (5, "is an int: it must be a function with yield"),
+        (asynchronous, "is asynchronous: it must be a function with yield, without async"),
+        (
+            load,
+            "does not yield: it must be a function with yield; one that returns another's "
+            "generator can say `yield from inner(...)`",
+        ),
+        (
+            (n for n in range(3)),
+            "is a generator that exists already, and can be read only once: serve a function with "
+            "yield that makes its elements anew",
+        ),
+        (
+            by_annotation(Worker()),
+            "is a generator that exists already, and can be read only once: serve the function "
+            "that makes it, made_for_this_test:by_annotation",
+        ),
+    ],
+    ids=["lambda", "class", "instance", "list", "int", "async", "function", "genexpr", "generator"],
+)
+def test_what_does_not_yield_is_told_what_to_write(
+    module: str, thing: Any, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each kind of thing has its own words, and no advice that cannot be followed."""
+    monkeypatch.setattr(sys.modules[module], "thing", thing, raising=False)
+    with pytest.raises(ConfigError) as caught:
+        load(module, "thing")
+    assert str(caught.value) == f"{module}:thing {sentence}"
+
+
+def test_a_misspelled_name_is_answered_with_those_like_it(
+    module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three names that are alike come first, and of many only eight are listed."""
+    for number in range(20):
+        monkeypatch.setattr(sys.modules[module], f"cubes{number}", neither, raising=False)
+    with pytest.raises(ConfigError) as caught:
+        load(module, "declarde")
+    names = str(caught.value).partition("; its generators are ")[2]
+    assert names.startswith("declared, by_name, ")
+    assert names.endswith(" and 17 more")
+    assert names.count(",") == 7
 
 
 def test_spec_and_length_may_be_attributes(module: str) -> None:
