@@ -230,6 +230,8 @@ class Runner:
 
     def _finish(self, job: Job, failure: Failure | None = None) -> None:
         self._close(self._runs.pop(job.key, None))
+        if failure is not None:
+            _log(failure, job.opening.epoch)
         self._exchange.finish(job, failure)
 
     def _close(self, run: _Run | None) -> None:
@@ -269,6 +271,13 @@ class Runner:
             "worker %d in epoch %d %s, unless that is meant", opening.index, opening.epoch, text
         )
         return None
+
+
+def _log(failure: Failure, epoch: int) -> None:
+    """One line for the server's terminal; the trainer is told the rest."""
+    first_line = failure.text.partition("\n")[0]
+    what = f"{failure.kind}: {first_line}" if first_line else failure.kind
+    logger.error("%s [epoch %d, element %d]", what, epoch, failure.element)
 
 
 class StopRequested(BaseException):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from genserver.client import Client, WorkerDied
+from genserver.client import Client, GeneratorError, WorkerDied
 from genserver.server import Server, ServerFailed
 
 from ..support.servers import SUPPORT, Serve, alive, eventually, processes_of
@@ -56,6 +56,20 @@ def test_a_crash_in_native_code_shows_its_stack(
         list(client)
     server.stop()
     assert "in crashing" in capsys.readouterr().err
+
+
+def test_what_a_generator_raises_is_on_the_servers_terminal(
+    serve: Serve, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line with the worker's number; the traceback is the trainer's."""
+    server = serve("failing", workers=1)
+    with Client(server.endpoint) as client, pytest.raises(GeneratorError):
+        list(client)
+    server.stop()
+    said = capfd.readouterr().err
+    sentence = "ValueError: the scan is upside down [epoch 0, element 3]"
+    assert said.count(f"[worker 0] genserver: {sentence}\n") == 1
+    assert "Traceback" not in said
 
 
 def test_a_failed_start_says_why_in_the_exception(

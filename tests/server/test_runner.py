@@ -13,7 +13,7 @@ from genserver.protocol.spec import ElementSpec, parse_spec
 from genserver.protocol.transport.exchange import Exchange, Failure
 from genserver.protocol.worker_end import Credit, Dropped, Key, Started
 from genserver.server import Worker
-from genserver.server.runner import Runner
+from genserver.server.runner import Runner, StopRequested
 from genserver.server.source import Source
 
 SPEC = parse_spec("int64[]")
@@ -231,3 +231,37 @@ def test_a_pass_beside_a_live_one_finds_the_used_up_iterator_too() -> None:
     bench.turns(2)
     assert bench.taken(first)[0] == [0, 1]
     assert bench.taken(second)[1].failure.text.startswith("the function gave 2 elements")
+
+
+def test_a_failure_is_one_line_in_the_workers_log(caplog: pytest.LogCaptureFixture) -> None:
+    """What was raised and what cannot travel, with epoch and element; a stop is no failure."""
+
+    def failing() -> Iterator[Any]:
+        yield 0
+        raise ValueError("scan 4 is broken\nin two lines")
+
+    def unable() -> Iterator[Any]:
+        yield None
+
+    def mute() -> Iterator[Any]:
+        raise LookupError
+        yield
+
+    def stopping() -> Iterator[Any]:
+        raise StopRequested
+        yield
+
+    for function in (failing, unable, mute):
+        bench = Bench(function, worker=None)
+        bench.open(1)
+        bench.turns(2)
+    bench = Bench(stopping, worker=None)
+    bench.open(1)
+    with pytest.raises(StopRequested):
+        bench.turns(1)
+    assert caplog.messages == [
+        "ValueError: scan 4 is broken [epoch 0, element 1]",
+        "ElementError: element: None cannot travel; yield an array, or leave the part out "
+        "[epoch 0, element 0]",
+        "LookupError [epoch 0, element 0]",
+    ]
