@@ -76,6 +76,8 @@ class Normalizer:
             yield (path, node), value
             return
         parts = _parts(value, path)
+        if value is None:
+            to_leaf(value, path)  # says so
         found = _shape_of(value) if parts is None else parts[0]
         if parts is None or (parts[0] == "dict") != (node.kind == "dict"):
             raise ElementMismatch(path, f"the spec says {node}, the generator gave a {found}")

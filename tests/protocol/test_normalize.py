@@ -173,6 +173,23 @@ def test_depth_is_refused_at_the_producer() -> None:
 
 
 @pytest.mark.parametrize(
+    ("spec", "element", "path"),
+    [
+        ("int64", None, "element"),
+        ("(int64, int64)", None, "element"),
+        ("(int64, {a: int64})", (1, None), "element[1]"),
+        ("{a: {b: int64}}", {"a": {"b": None}}, "element['a']['b']"),
+    ],
+)
+def test_none_gets_the_same_advice_in_every_element(spec: str, element: object, path: str) -> None:
+    """Where the spec has an array and where it has parts, as in the first element."""
+    with pytest.raises(ElementError) as caught:
+        leaves(spec, element)
+    advice = "None cannot travel; yield an array, or leave the part out"
+    assert str(caught.value) == f"{path}: {advice}"
+
+
+@pytest.mark.parametrize(
     ("spec", "element", "path", "reason"),
     [
         ("uint8", 300.0, "element", "300.0 does not fit without loss"),
