@@ -88,7 +88,7 @@ class Router:
         try:
             self.raw.bind(_zmq_address(endpoint))
         except zmq.ZMQError as error:
-            raise EndpointError(str(endpoint), _bind_failure(error)) from error
+            raise EndpointError(str(endpoint), _bind_failure(endpoint, error)) from error
         if endpoint.scheme == "ipc":
             os.chmod(endpoint.path, 0o600)
             self._paths.append(endpoint.path)
@@ -287,9 +287,12 @@ def _zmq_address(endpoint: Endpoint) -> str:
     return str(Endpoint("tcp", address, endpoint.port))
 
 
-def _bind_failure(error: zmq.ZMQError) -> str:
+def _bind_failure(endpoint: Endpoint, error: zmq.ZMQError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return "in use by another program"
+        return (
+            f"in use by another program; `genserver probe {endpoint}` says whether it is a server "
+            "of yours, --bind takes another port"
+        )
     return str(error.strerror or error).lower()
 
 

@@ -94,6 +94,7 @@ def test_a_port_in_use_is_said(serve: Serve) -> None:
     done = genserver("serve", "generators:whole", "--bind", server.endpoint)
     assert done.returncode == 69
     assert "in use" in done.stderr
+    assert f"`genserver probe {server.endpoint}` says whether" in done.stderr
     assert genserver("probe", server.endpoint).returncode == 0
 
 
