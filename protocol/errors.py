@@ -156,7 +156,8 @@ class GeneratorError(GenserverError):
     """The user's generator raised in a worker.
 
     ``kind`` is the exception's type, ``text`` its text and ``traceback`` its traceback's;
-    ``element`` counts the worker's elements of this epoch from 0.
+    ``element`` counts the worker's elements of this epoch from 0. An element that cannot travel
+    has "ElementError" or "ElementMismatch" as its kind, and no traceback.
     """
 
     def __init__(
@@ -171,8 +172,10 @@ class GeneratorError(GenserverError):
         self.traceback = traceback
 
     def __str__(self) -> str:
+        refused = self.kind in ("ElementError", "ElementMismatch") and not self.traceback
+        raised = f"the generator raised {self.kind}"
         head = (
-            f"the generator raised {self.kind}: {self.text} "
+            f"{'an element of the generator cannot be sent' if refused else raised}: {self.text} "
             f"[worker {self.worker}, epoch {self.epoch}, element {self.element}]"
         )
         return f"{head}\n{self.traceback}" if self.traceback else head

@@ -223,6 +223,8 @@ def test_the_relaxed_spec_works_as_it_is_pasted(serve: Serve) -> None:
     assert len(got) == 1
     assert error.kind == "ElementMismatch"
     assert error.text.startswith('element["it\'s $(rm)"]: the spec says float32[2,1], this eleme')
+    assert str(error).startswith("an element of the generator cannot be sent: element[")
+    assert str(error).endswith(" [worker 0, epoch 0, element 1]")
     flag, spec = shlex.split(error.text[error.text.index("--spec ") :])
     assert flag == "--spec"
     assert spec == "{'it\\'s $(rm)': float32[2,None], label: int64[]}"
