@@ -37,7 +37,9 @@ def parse_endpoint(text: str) -> Endpoint:
     """Read an endpoint; `EndpointError` says what is wrong with it. Port 0 means any free one."""
     scheme, mark, rest = text.partition("://")
     if not mark or scheme not in ("tcp", "ipc"):
-        raise EndpointError(text, "an endpoint reads tcp://HOST:PORT or ipc://PATH")
+        port = text.lstrip(":")
+        example = f", for example tcp://127.0.0.1:{port}" if port.isdecimal() else ""
+        raise EndpointError(text, f"an endpoint reads tcp://HOST:PORT or ipc://PATH{example}")
     if scheme == "ipc":
         return _parse_ipc(text, rest)
     host, mark, port = rest.rpartition(":")

@@ -10,6 +10,7 @@ import functools
 import importlib.metadata
 import json
 import os
+import re
 import secrets
 import signal
 import sys
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     _fill_standard_descriptors()
     _warn_of_namesake()
     try:
-        code = _run(_parser().parse_args(arguments))
+        code = _run(_parse(arguments))
     except ConfigError as error:
         code = _fail(str(error), error.code)
     except SpecError as error:
@@ -107,6 +108,26 @@ def _run(options: argparse.Namespace) -> ExitCode:
     return chosen
 
 
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    """What a command does not know is said with that command's usage."""
+    options, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        # Other servers have a --port; its number may have been taken for the target.
+        given = " ".join(sys.argv[1:] if arguments is None else arguments)
+        port = re.search(r"(?:^| )(?:--port|-p)[= ](\d+)(?: |$)", given)
+        way = "--bind " if options.run is _serve else ""
+        hint = f"; say {way}tcp://127.0.0.1:{port[1]}" if port else ""
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    return options
+
+
+def _endpoint(text: str) -> Endpoint:
+    try:
+        return parse_endpoint(text)
+    except EndpointError as error:
+        raise ConfigError(str(error), ExitCode.USAGE) from None
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """argparse would exit with 2, which shells use for themselves."""
@@ -137,7 +158,7 @@ def _add_serve(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    serve.set_defaults(run=_serve)
+    serve.set_defaults(run=_serve, parser=serve)
     serve.add_argument(
         "target", metavar="MODULE:GENERATOR",
         help="a generator function, also as path/to/FILE.py:GENERATOR; a parameter named 'worker' "
@@ -203,8 +224,11 @@ def _add_probe(commands: Any) -> None:
     probe = commands.add_parser(
         "probe", help="say whether a server is up, what it serves and how its workers fare"
     )
-    probe.set_defaults(run=_probe)
-    probe.add_argument("endpoint", metavar="ENDPOINT", nargs="?", default=DEFAULT_ENDPOINT)
+    probe.set_defaults(run=_probe, parser=probe)
+    probe.add_argument(
+        "endpoint", metavar="ENDPOINT", nargs="?", default=DEFAULT_ENDPOINT,
+        help="of the server, as its --bind has it (default %(default)s)",
+    )  # fmt: skip
     probe.add_argument("--json", action="store_true", help="print one JSON object")
     probe.add_argument(
         "--timeout", type=float, default=5.0, metavar="SECONDS", help="default %(default)s"
@@ -225,7 +249,7 @@ def _serve(options: argparse.Namespace) -> ExitCode:
         sys.path.insert(0, os.getcwd())  # as `python -m` has it: the user's module is found here
     config = ServeConfig(
         target=options.target,
-        endpoint=parse_endpoint(options.bind),
+        endpoint=_endpoint(options.bind),
         workers=options.workers,
         sharding=options.sharding,
         arguments=parse_arguments(options.arg) | _inherited_arguments(options.arguments_fd),
@@ -292,7 +316,7 @@ def _serve_in_process(options: argparse.Namespace, config: ServeConfig) -> ExitC
 
 
 def _probe(options: argparse.Namespace) -> ExitCode:
-    endpoint = parse_endpoint(options.endpoint)
+    endpoint = _endpoint(options.endpoint)
     check_safe(endpoint, insecure_network=options.insecure_network)
     reason = check_reachable(endpoint)
     if reason:

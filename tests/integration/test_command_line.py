@@ -46,7 +46,10 @@ def genserver(*arguments: str, seconds: float = 60.0) -> subprocess.CompletedPro
         (["generators:numbered", "--arg", "worker=3"], 78, "fills in this parameter itself"),
         (["generators:whole", "--arg", "n"], 64, "KEY=VALUE"),
         (["generators:whole", "--bind", "tcp://0.0.0.0:5999"], 69, "beyond this host"),
-        (["generators:whole", "--bind", "5555"], 69, "tcp://HOST:PORT"),
+        (["generators:whole", "--bind", "5556"], 64, ", for example tcp://127.0.0.1:5556"),
+        (["generators:whole", "--port", "6000"], 64, "6000; say --bind tcp://127.0.0.1:6000"),
+        (["generators:whole", "--port=6000"], 64, "--port=6000; say --bind tcp://127.0.0.1:6000"),
+        (["generators:whole", "--prot"], 64, "usage: genserver serve "),
         (["generators:whole", "--spec", "float99[3]"], 64, "float99"),
         (["generators:unable"], 65, r"element['label']: None cannot travel"),
         (["generators:none_at_all"], 65, "yields no element in any worker"),
@@ -75,6 +78,7 @@ def test_probe_says_when_nobody_listens() -> None:
     assert done.returncode == 69
     assert "connection refused" in done.stderr
     assert "genserver serve" in done.stderr
+    assert "within" not in done.stderr
 
 
 def test_probe_says_when_something_else_listens() -> None:
@@ -170,6 +174,22 @@ def test_help_shows_examples_and_exit_codes() -> None:
         assert "genserver serve scans:cubes" in text
         assert "from_server(" in text
         assert "exit codes" in text
+
+
+def test_probe_shows_its_default_and_its_usage() -> None:
+    """--help has the endpoint that is probed without one; a mistake is answered with usage."""
+    assert "(default tcp://127.0.0.1:5555)" in " ".join(genserver("probe", "--help").stdout.split())
+    for mistake in (["5556"], ["--jsn"]):
+        assert genserver("probe", *mistake).returncode == 64
+
+
+def test_a_port_is_told_how_it_is_said() -> None:
+    """--port before a target, whose place its number takes, and for probe."""
+    done = genserver("serve", "--port", "6000")
+    assert done.returncode == 64
+    assert done.stderr.startswith("usage: genserver serve ")
+    assert "--port; say --bind tcp://127.0.0.1:6000\n" in done.stderr
+    assert "; say tcp://127.0.0.1:6000\n" in genserver("probe", "--port", "6000").stderr
 
 
 def test_an_unrelated_namesake_is_pointed_out(
