@@ -1,7 +1,8 @@
 """The same error again and again: what `ignore_errors()` makes of a failure that stays.
 
 A lane never takes a failure for the end of the data, so who skips errors would ask it for ever, at
-full speed. From the fourth time on it answers slowly, and says why nothing comes.
+full speed. From the fourth time on it answers slowly. It says why nothing comes to who still asks
+after some seconds: TensorFlow prefetches a few times past an error that ended the loop.
 """
 
 from __future__ import annotations
@@ -34,15 +35,18 @@ class Repeats:
         self._wait = wait or threading.Event().wait
         self._tell = tell
         self._count = 0
-        self._said: float | None = None
+        #: When it was last said, at first when the error was first repeated.
+        self._said = 0.0
 
     def again(self, error: Exception, seconds: float) -> None:
         """Before the error is raised once more: wait ``seconds`` if that was often, and say so."""
         self._count += 1
+        now = self._clock()
+        if self._count == 1:
+            self._said = now
         if self._count <= FREE:
             return
-        now = self._clock()
-        if self._said is None or now - self._said >= REPORT_EVERY:
+        if now - self._said >= REPORT_EVERY:
             self._said = now
             first_line = str(error).partition("\n")[0]
             self._tell(
