@@ -7,6 +7,7 @@ process (in_process.py). Every server of this process ends with it.
 from __future__ import annotations
 
 import atexit
+import os
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -14,7 +15,9 @@ from typing import Any
 from genserver.protocol.transport.platform import after_fork_in_child
 
 from .child import ChildServer, ServerFailed
+from .config import ConfigError
 from .guest import GuestServer
+from .spawn import WORKER_VARIABLE
 
 __all__ = ["Server", "ServerFailed"]
 
@@ -69,6 +72,12 @@ class Server:
         Raises `ServerFailed` with the server's sentence. With ``workers=0`` there is no time limit,
         and ``cwd`` is not used: a debugger may be at work, in the folder that this process is in.
         """
+        if WORKER_VARIABLE in os.environ:
+            raise ConfigError(
+                f"a worker that imports {target.partition(':')[0]} would start servers without end: "
+                'put `if __name__ == "__main__":` in front of what is not for workers, or the '
+                "generator in a file of its own"
+            )
         said = {
             "bind": bind, "sharding": sharding, "seed": seed, "spec": spec, "length": length,
         }  # fmt: skip
