@@ -73,8 +73,9 @@ class Server:
         and ``cwd`` is not used: a debugger may be at work, in the folder that this process is in.
         """
         if WORKER_VARIABLE in os.environ:
+            module = target.partition(":")[0]
             raise ConfigError(
-                f"a worker that imports {target.partition(':')[0]} would start servers without end: "
+                f"a worker that imports {module} would start servers without end: "
                 'put `if __name__ == "__main__":` in front of what is not for workers, or the '
                 "generator in a file of its own"
             )
