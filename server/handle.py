@@ -72,13 +72,7 @@ class Server:
         Raises `ServerFailed` with the server's sentence. With ``workers=0`` there is no time limit,
         and ``cwd`` is not used: a debugger may be at work, in the folder that this process is in.
         """
-        if WORKER_VARIABLE in os.environ:
-            module = target.partition(":")[0]
-            raise ConfigError(
-                f"a worker that imports {module} would start servers without end: "
-                'put `if __name__ == "__main__":` in front of what is not for workers, or the '
-                "generator in a file of its own"
-            )
+        _refuse_in_worker(target)
         said = {
             "bind": bind, "sharding": sharding, "seed": seed, "spec": spec, "length": length,
         }  # fmt: skip
@@ -124,6 +118,16 @@ class Server:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def _refuse_in_worker(target: str) -> None:
+    if WORKER_VARIABLE in os.environ:
+        module = target.partition(":")[0]
+        raise ConfigError(
+            f"a worker that imports {module} would start servers without end: put "
+            '`if __name__ == "__main__":` in front of what is not for workers, or the generator '
+            "in a file of its own"
+        )
 
 
 def _stop_all() -> None:

@@ -289,8 +289,8 @@ model.fit(dataset, steps_per_epoch=10**6, verbose=0, callbacks=[Tell()], shuffle
 def test_ctrl_c_ends_a_script_that_trains(
     runtime_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In `fit` it is a KeyboardInterrupt, and the process ends with its server, although TensorFlow's
-    threads wait for the generator inside Python."""
+    """In `fit` it is a KeyboardInterrupt, and the process ends with its server, although threads of
+    TensorFlow wait for the generator inside Python."""
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     with subprocess.Popen(
         [sys.executable, "-c", FIT], cwd=SUPPORT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
