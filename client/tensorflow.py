@@ -23,6 +23,7 @@ from genserver.protocol.spec import ArraySpec, ElementSpec
 from genserver.protocol.transport.platform import usable_cores
 from tensorflow.python.eager import core as tf_core
 
+from .farewell import Farewell
 from .keras import refuse_endless
 from .lane import Lane, Run
 from .options import OptionError, PullOptions
@@ -38,6 +39,7 @@ Dataset: TypeAlias = "tf.data.Dataset[Any]"
 #: The longest that TensorFlow's thread waits inside a lane, in seconds: half of what deleting an
 #: iterator may take (design 8).
 POLL_SECONDS = 0.1
+_farewell = Farewell()
 #: Elements that wait on the training device, or in front of the step.
 PREFETCH = 2
 
@@ -49,16 +51,28 @@ def _let_interrupts_through() -> None:
     bytecode that the main thread runs, so a pending KeyboardInterrupt is raised inside it; pybind11
     turns that into a RuntimeError ("MISMATCH of original and normalized active exception types",
     seen with 2.21). Without bytecode in the constructor it is raised a moment later, as itself.
-    A TensorFlow whose exception looks different is left alone.
+    An eager step raises the first class, a tf.function such as Keras' the second, whose code is
+    what our lanes fail with. A TensorFlow whose exceptions look different is left alone.
     """
-    broken: Any = getattr(tf_core, "_NotOkStatusException", None)
-    init = vars(broken).get("__init__") if broken is not None else None
-    names = ("message", "code", "payloads")
-    if getattr(getattr(init, "__code__", None), "co_varnames", ())[1:4] != names:
-        return
-    delattr(broken, "__init__")
-    for index, name in enumerate(names):
-        setattr(broken, name, _Argument(index))
+    eager: Any = getattr(tf_core, "_NotOkStatusException", None)
+    if _takes(eager, "message", "code", "payloads"):
+        delattr(eager, "__init__")
+        for index, name in enumerate(("message", "code", "payloads")):
+            setattr(eager, name, _Argument(index))
+    unknown: Any = tf.errors.UnknownError
+    if _takes(unknown, "node_def", "op", "message", "args"):
+        unknown.__init__ = Exception.__init__
+        unknown.__reduce__ = Exception.__reduce__
+        for index, name in enumerate(("_node_def", "_op", "_message", "_experimental_payloads")):
+            setattr(unknown, name, _Argument(index))
+        unknown._error_code = tf.errors.UNKNOWN
+
+
+def _takes(error: Any, *names: str) -> bool:
+    """Whether the class has a constructor of its own with these arguments after ``self``."""
+    init = vars(error).get("__init__") if error is not None else None
+    found = getattr(getattr(init, "__code__", None), "co_varnames", ())
+    return found[1 : 1 + len(names)] == names
 
 
 class _Argument:
@@ -68,7 +82,9 @@ class _Argument:
         self._index = index
 
     def __get__(self, error: Exception | None, owner: type) -> Any:
-        return self if error is None else error.args[self._index]
+        if error is None:
+            return self
+        return error.args[self._index] if self._index < len(error.args) else {}
 
 
 def _is_endless(data: Any) -> bool:
@@ -178,16 +194,24 @@ class _Chunks:
         self._lane = lane
         self._spec = spec
         self._nothing = spec.unflatten([_empty(leaf) for _, leaf in spec.leaves()])
+        _farewell.add(self)
 
     def __iter__(self) -> _Chunks:
         return self
 
     def __next__(self) -> Any:
         try:
-            run: Run | None = self._lane.take(POLL_SECONDS)
+            if not _farewell.enter():
+                raise StopIteration
+            return self._next()
         except GenserverError as error:
             # TensorFlow prints the frames each time; the user's own are in the error's text.
             raise error.with_traceback(None) from None
+        finally:
+            _farewell.leave()
+
+    def _next(self) -> Any:
+        run: Run | None = self._lane.take(POLL_SECONDS)
         if run is not None:
             return self._spec.unflatten([_array(column) for column in run.columns])
         if self._lane.ended:

@@ -7,6 +7,7 @@ process (in_process.py). Every server of this process ends with it.
 from __future__ import annotations
 
 import atexit
+import os
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 from genserver.protocol.transport.platform import after_fork_in_child
 
 from .child import ChildServer, ServerFailed
-from .config import check_target
+from .config import ConfigError, check_target
 from .guest import GuestServer
+from .spawn import WORKER_VARIABLE
 
 __all__ = ["Server", "ServerFailed"]
 
@@ -71,6 +73,7 @@ class Server:
         and ``cwd`` is not used: a debugger may be at work, in the folder that this process is in.
         """
         check_target(target)
+        _refuse_in_worker(target)
         said = {
             "bind": bind, "sharding": sharding, "seed": seed, "spec": spec, "length": length,
         }  # fmt: skip
@@ -123,6 +126,16 @@ class Server:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def _refuse_in_worker(target: str) -> None:
+    if WORKER_VARIABLE in os.environ:
+        module = target.partition(":")[0]
+        raise ConfigError(
+            f"a worker that imports {module} would start servers without end: put "
+            '`if __name__ == "__main__":` in front of what is not for workers, or the generator '
+            "in a file of its own"
+        )
 
 
 def _stop_all() -> None:

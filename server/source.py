@@ -97,6 +97,8 @@ def _import(name: str) -> Any:
                 "path/to/scans.py:cubes"
             ) from None
         raise _import_failed(name, error) from error
+    except ConfigError:
+        raise  # a sentence already: the module starts a Server
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # it may raise anything
         raise _import_failed(name, error) from error
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from .reports import Command, LineReader, write_json, write_line
 
-__all__ = ["WorkerProcess", "describe_exit"]
+__all__ = ["WORKER_VARIABLE", "WorkerProcess", "describe_exit"]
 
 #: One thread each: the workers are the parallelism (petastorm #432, tensorpack's tutorial).
 _ONE_THREAD = (
@@ -26,6 +26,9 @@ _ONE_THREAD = (
 )  # fmt: skip
 #: The devices belong to the trainer.
 _NO_DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+
+#: Set in workers, so that a program which is imported there does not start servers in turn.
+WORKER_VARIABLE = "GENSERVER_WORKER"
 
 _BOOTSTRAP = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -48,6 +51,7 @@ class WorkerProcess:
             environment.setdefault(name, "1")
         environment.update(dict.fromkeys(_NO_DEVICES, "-1"))
         environment["PYTHONUNBUFFERED"] = "1"
+        environment[WORKER_VARIABLE] = str(config["index"])
         command = [
             sys.executable, "-c", _BOOTSTRAP, json.dumps(sys.path), str(down_read), str(up_write),
         ]  # fmt: skip

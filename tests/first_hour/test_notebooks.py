@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -266,3 +267,61 @@ def test_a_forked_child_does_not_stop_its_parents_server(serve: Serve) -> None:
         child.join(PATIENCE)
         with Client(server.endpoint) as client:
             assert len(list(client)) == 20
+
+
+FIT = """
+import keras
+from genserver.client import from_server
+from genserver.server import Server
+
+class Tell(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        print("batch", batch, flush=True)
+
+server = Server("first_hour_keras:slow_pairs", workers=2, quiet=True)
+dataset = from_server(server.endpoint).batch(4).prefetch(2)
+model = keras.Sequential([keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+model.fit(dataset, steps_per_epoch=10**6, verbose=0, callbacks=[Tell()], shuffle=False)
+"""
+
+
+def test_ctrl_c_ends_a_script_that_trains(
+    runtime_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In `fit` it is a KeyboardInterrupt, and the process ends with its server, although threads of
+    TensorFlow wait for the generator inside Python."""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    with subprocess.Popen(
+        [sys.executable, "-c", FIT], cwd=SUPPORT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    ) as script:  # fmt: skip
+        assert script.stdout is not None
+        assert script.stderr is not None
+        assert script.stdout.readline() == "batch 0\n"
+        script.send_signal(signal.SIGINT)
+        _, said = script.communicate(timeout=PATIENCE)
+    assert script.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt" in said.splitlines()
+    assert "pybind11" not in said
+    assert list(runtime_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(("target", "workers"), [("dying", 2), ("failing", 1)])
+def test_an_error_ends_a_script(
+    runtime_folder: Path, monkeypatch: pytest.MonkeyPatch, target: str, workers: int
+) -> None:
+    """A worker that is killed or raises ends the loop with its error, and then the process."""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    program = (
+        "from genserver.client import from_server\nfrom genserver.server import Server\n"
+        f"server = Server('generators:{target}', workers={workers}, quiet=True)\n"
+        "for element in from_server(server.endpoint).batch(2).prefetch(2): pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=SUPPORT, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert {"dying": "SIGKILL", "failing": "upside down"}[target] in done.stderr
+    assert list(runtime_folder.iterdir()) == []

@@ -205,6 +205,24 @@ def test_a_server_ends_with_the_program_that_started_it(
     os.rmdir(str(runtime_folder))
 
 
+def test_a_program_that_workers_import_starts_no_servers_in_turn(
+    runtime_folder: object, tmp_path: Path
+) -> None:
+    """Without `if __name__ == "__main__":` each worker would start a server: one sentence."""
+    (tmp_path / "job.py").write_text(
+        "from genserver.server import Server\ndef mine():\n    yield 1\nServer('job:mine')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "job.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert "exit code 78: a worker that imports job would start servers without end" in last
+    assert '`if __name__ == "__main__":`' in last
+    os.rmdir(str(runtime_folder))
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_server_listens_beyond_this_host_only_when_told(
     runtime_folder: object, monkeypatch: pytest.MonkeyPatch, workers: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -75,3 +76,13 @@ def growing(worker: Worker, n: int = 6) -> Iterator[np.ndarray[Any, Any]]:
     """Number i as i + 1 copies of it."""
     for number in range(worker.index, n, worker.count):
         yield np.full(number + 1, number, np.int64)
+
+
+def slow_pairs(worker: Worker) -> Iterator[Example]:
+    """Endless pairs that the trainer has to wait for."""
+    while True:
+        time.sleep(0.05)
+        yield _example(0, worker)
+
+
+slow_pairs.length = "infinite"  # type: ignore[attr-defined]  # genserver reads it
