@@ -134,6 +134,7 @@ def test_a_breakpoint_in_a_worker_says_how_to_use_it(runtime_folder: object) -> 
     os.rmdir(str(runtime_folder))
 
 
+@pytest.mark.linux
 def test_closed_standard_streams_are_not_taken_by_pipes(runtime_folder: Path) -> None:
     """With ``<&- >&-`` what workers print goes nowhere, and the server serves."""
     endpoint = f"ipc://{runtime_folder}/control"

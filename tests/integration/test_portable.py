@@ -16,8 +16,8 @@ from genserver.server import cli
 from ..support.servers import SUPPORT, Serve
 
 ROOT = Path(__file__).parent.parent.parent
-#: What is run again; tests of ipc itself are marked `linux`.
-SUITE = ["test_client.py", "test_command_line.py", "test_output.py", "test_in_process.py"]
+#: What is run again; `make portable` runs all. Tests of ipc itself are marked `linux`.
+SUITE = ["test_client.py", "test_output.py"]
 
 
 @pytest.mark.linux
