@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 .PHONY: demo test lint unit portable docs bench must-show clean help
 
 help:
-	@echo "make demo       the main job: train a segmentation network on real scans (3 minutes)"
+	@echo "make demo       the main job: train a segmentation network on real scans (3 minutes, installation included)"
 	@echo "make test       ruff, mypy --strict and the test suite"
 	@echo "make portable   the suite's integration tests without what only Linux has"
 	@echo "make docs       write docs/api from the docstrings"

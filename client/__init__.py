@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Unpack
 
 from genserver.protocol.errors import (
+    Closed,
     EndpointError,
     GeneratorError,
     GenserverError,
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from .tensorflow import Dataset
 
 __all__ = [
-    "from_server", "Client", "ClientOptions", "GenserverError", "EndpointError", "GeneratorError",
+    "from_server", "Client", "ClientOptions", "GenserverError", "Closed", "EndpointError",
+    "GeneratorError",
     "Interrupted", "OptionError", "PeerLost", "PlanError", "Rejected", "ServerStopped", "Stalled",
     "Unreachable", "WorkerDied",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from genserver.protocol.chunk import Column
-from genserver.protocol.errors import GenserverError, Stalled
+from genserver.protocol.errors import Closed, GenserverError, Stalled
 from genserver.protocol.messages import Open
 from genserver.protocol.spec import ElementSpec
 from genserver.protocol.stream import Delivery
@@ -80,7 +80,7 @@ class Lane:
             self._repeats.again(self._error, seconds)
             raise self._error.with_traceback(None)  # or each call would add its frames
         if self.closed and not self.ended:
-            raise GenserverError("the client was closed, and this iterator with it")
+            raise Closed
         try:
             run = self._take(seconds)
             if run is None and not self.ended:

@@ -39,9 +39,10 @@ Dataset: TypeAlias = "tf.data.Dataset[Any]"
 #: The longest that TensorFlow's thread waits inside a lane, in seconds: half of what deleting an
 #: iterator may take (design 8).
 POLL_SECONDS = 0.1
-_farewell = Farewell()
 #: Elements that wait on the training device, or in front of the step.
 PREFETCH = 2
+
+_farewell = Farewell()
 
 
 def _let_interrupts_through() -> None:

@@ -15,6 +15,7 @@
     ├── ServerStopped              the server said goodbye while it was needed
     ├── PeerLost                   a peer fell silent and stayed so
     ├── Stalled                    no first element came in time
+    ├── Closed                     the client was closed, and its iterators with it
     ├── Interrupted                Ctrl-C while waiting for an element
     └── InternalError              a bug in genserver
 
@@ -28,6 +29,7 @@ from __future__ import annotations
 import shlex
 
 __all__ = [
+    "Closed",
     "ElementError",
     "ElementMismatch",
     "EndpointError",
@@ -229,6 +231,13 @@ class Stalled(GenserverError):
 
     def __str__(self) -> str:
         return f"no first element within {self.seconds:.0f} s; {self.workers}"
+
+
+class Closed(GenserverError):
+    """The client was closed while one of its iterators was read."""
+
+    def __str__(self) -> str:
+        return "the client was closed, and this iterator with it"
 
 
 class Interrupted(GenserverError):

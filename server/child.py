@@ -6,13 +6,11 @@ that this process is gone; and a thread that shows what it prints (echo.py).
 
 from __future__ import annotations
 
-import json
 import os
 import selectors
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +18,7 @@ from typing import Any
 from genserver.protocol.errors import GenserverError
 
 from .echo import Echo
+from .inherited import offered
 
 __all__ = ["ChildServer", "ServerFailed"]
 
@@ -47,32 +46,30 @@ class ChildServer:
     def __init__(
         self,
         target: str,
-        options: Mapping[str, str | None],
-        arguments: Mapping[str, Any],
+        options: Mapping[str, Any],
+        arguments: dict[str, Any],
         *,
         seconds: float,
         cwd: str | None,
     ) -> None:
-        """``options`` are the command line's, those that take no value with None.
+        """``options`` are the command line's, True for one that takes no value.
 
         Waits ``seconds``, or raises `ServerFailed`.
         """
         self.target = target
         command = [sys.executable, "-m", "genserver.server", "serve", target, "--stop-at-eof"]
         for name, value in options.items():
-            command += [f"--{name}", *([] if value is None else [value])]
-        given = json.dumps(dict(arguments)).encode()
-        reader, writer = os.pipe()
-        # A file: one argument of a command line holds 128 KiB, a list of paths may be longer.
-        with tempfile.TemporaryFile() as file:
-            file.write(given)
-            file.seek(0)
-            command += ["--arguments-fd", str(file.fileno()), "--ready-fd", str(writer)]
+            if value is not None and value is not False:
+                flag = "--" + name.replace("_", "-")
+                command += [flag] if value is True else [flag, str(value)]
+        with offered(arguments) as given:
+            reader, writer = os.pipe()
+            command += ["--arguments-fd", str(given), "--ready-fd", str(writer)]
             try:
                 # A session of its own: Ctrl-C in a terminal and a notebook's interrupt go to the
                 # whole group, and mean this process.
                 self._process = subprocess.Popen(
-                    command, pass_fds=(writer, file.fileno()), cwd=cwd,
+                    command, pass_fds=(writer, given), cwd=cwd,
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                     env={**os.environ, "PYTHONPATH": _search_path()}, start_new_session=True,
                 )  # fmt: skip

@@ -11,7 +11,6 @@ import importlib.metadata
 import json
 import os
 import re
-import secrets
 import signal
 import sys
 import time
@@ -20,17 +19,17 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from genserver.protocol.endpoint import DEFAULT_ENDPOINT, Endpoint, parse_endpoint
-from genserver.protocol.errors import EndpointError, GenserverError, SpecError, Unreachable
+from genserver.protocol.errors import EndpointError, GenserverError, Unreachable
 from genserver.protocol.messages import Status
-from genserver.protocol.spec import parse_spec
 from genserver.protocol.transport.connection import Connection, connect
 from genserver.protocol.transport.distance import choose_endpoint
 from genserver.protocol.transport.platform import can_serve
 from genserver.protocol.transport.sockets import check_reachable, check_safe
 
 from .announce import start_up_lines
-from .config import SHARDINGS, ConfigError, ServeConfig, parse_arguments, parse_length
+from .config import SHARDINGS, ConfigError, ServeConfig, make_config, parse_arguments
 from .exit_codes import ExitCode
+from .inherited import taken
 
 __all__ = ["main"]
 
@@ -61,10 +60,6 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         code = _run(_parse(arguments))
     except ConfigError as error:
         code = _fail(str(error), error.code)
-    except SpecError as error:
-        code = _fail(str(error), ExitCode.USAGE)
-    except (EndpointError, Unreachable) as error:
-        code = _fail(str(error), ExitCode.UNAVAILABLE)
     except GenserverError as error:
         code = _fail(str(error), ExitCode.UNAVAILABLE)
     except KeyboardInterrupt:
@@ -193,7 +188,7 @@ def _add_serve(commands: Any) -> None:
         "element; None stands for a free dimension",
     )  # fmt: skip
     serve.add_argument(
-        "--length", type=_length, metavar="N",
+        "--length", metavar="N",
         help="elements of one pass over all workers (of each with --sharding off), or 'infinite'",
     )  # fmt: skip
     serve.add_argument(
@@ -211,13 +206,6 @@ def _add_serve(commands: Any) -> None:
     serve.add_argument(
         "--quiet", action="store_true", help="print only what workers print and what goes wrong"
     )
-
-
-def _length(text: str) -> int:
-    try:
-        return parse_length(text)
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _add_probe(commands: Any) -> None:
@@ -247,18 +235,18 @@ def _serve(options: argparse.Namespace) -> ExitCode:
 
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())  # as `python -m` has it: the user's module is found here
-    config = ServeConfig(
-        target=options.target,
-        endpoint=_endpoint(options.bind),
+    inherited = {} if options.arguments_fd is None else taken(options.arguments_fd)
+    config = make_config(
+        options.target,
+        bind=options.bind,
         workers=options.workers,
+        arguments=parse_arguments(options.arg) | inherited,
         sharding=options.sharding,
-        arguments=parse_arguments(options.arg) | _inherited_arguments(options.arguments_fd),
-        seed=secrets.randbits(32) if options.seed is None else options.seed,
-        spec=None if options.spec is None else parse_spec(options.spec),
+        seed=options.seed,
+        spec=options.spec,
         length=options.length,
         insecure_network=options.insecure_network,
     )
-
     if config.workers == 0:
         return _serve_in_process(options, config)
     printer = Printer()
@@ -270,14 +258,6 @@ def _serve(options: argparse.Namespace) -> ExitCode:
         return supervisor.run()
     finally:
         printer.close(PRINT_SECONDS)
-
-
-def _inherited_arguments(descriptor: int | None) -> dict[str, Any]:
-    if descriptor is None:
-        return {}
-    with open(descriptor, "rb") as file:
-        arguments: dict[str, Any] = json.load(file)
-    return arguments
 
 
 def _announcer(

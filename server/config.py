@@ -1,19 +1,21 @@
-"""What `genserver serve` was asked for, checked. Pure."""
+"""What `genserver serve` was asked for, checked. Pure, but for the seed that it draws."""
 
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
 from genserver.protocol.endpoint import DEFAULT_ENDPOINT, Endpoint, parse_endpoint
-from genserver.protocol.errors import GenserverError
-from genserver.protocol.spec import ElementSpec
+from genserver.protocol.errors import EndpointError, GenserverError, SpecError
+from genserver.protocol.spec import ElementSpec, parse_spec
 
 from .exit_codes import ExitCode
 
 __all__ = [
-    "ConfigError", "ServeConfig", "check_target", "parse_arguments", "parse_length", "split_target",
+    "ConfigError", "ServeConfig", "check_target", "make_config", "parse_arguments", "parse_length",
+    "split_target",
 ]  # fmt: skip
 
 SHARDINGS = ("off", "static")
@@ -72,6 +74,47 @@ class ServeConfig:
             )
         if len(self.target.encode(errors="replace")) > MAX_TARGET:
             raise ConfigError(f"the target is longer than {MAX_TARGET} bytes", ExitCode.USAGE)
+
+    def worker_endpoint(self, control: Endpoint, index: int) -> Endpoint | None:
+        """Where worker ``index`` listens beside its file, by the port that the server has bound.
+
+        The control port + 1 + index, so that a firewall rule can be written; where the control
+        port was not chosen, neither is the worker's.
+        """
+        if control.scheme != "tcp":
+            return None
+        return control.with_port(control.port + 1 + index if self.endpoint.port else 0)
+
+
+def make_config(
+    target: str,
+    *,
+    bind: str,
+    workers: int | None,
+    arguments: dict[str, Any],
+    sharding: str | None = None,
+    seed: int | None = None,
+    spec: str | None = None,
+    length: str | None = None,
+    insecure_network: bool = False,
+) -> ServeConfig:
+    """From what a user wrote; `ConfigError` with `ExitCode.USAGE` for what cannot be read."""
+    try:
+        endpoint = parse_endpoint(bind)
+        declared = None if spec is None else parse_spec(spec)
+    except (EndpointError, SpecError) as error:
+        raise ConfigError(str(error), ExitCode.USAGE) from None
+    return ServeConfig(
+        target=target,
+        endpoint=endpoint,
+        workers=workers,
+        sharding=sharding,
+        arguments=arguments,
+        seed=secrets.randbits(32) if seed is None else seed,
+        spec=declared,
+        length=None if length is None else parse_length(length),
+        insecure_network=insecure_network,
+    )
 
 
 def check_target(target: object) -> None:

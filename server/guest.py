@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import threading
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from genserver.protocol.endpoint import DEFAULT_ENDPOINT, Endpoint, parse_endpoint
+from genserver.protocol.endpoint import Endpoint
 from genserver.protocol.errors import GenserverError
 from genserver.protocol.messages import Status
-from genserver.protocol.spec import parse_spec
 
 from .announce import start_up_lines
 from .child import ServerFailed
-from .config import ConfigError, ServeConfig, parse_length
+from .config import ConfigError, make_config
 from .exit_codes import ExitCode
 from .in_process import InProcess
 
@@ -36,22 +34,25 @@ class GuestServer:
     """Ready when constructed. Any thread."""
 
     def __init__(
-        self, target: str, options: Mapping[str, str | None], arguments: Mapping[str, Any]
+        self, target: str, options: Mapping[str, Any], arguments: dict[str, Any], *, quiet: bool
     ) -> None:
-        """``options`` are those of `ChildServer`. Raises `ServerFailed`."""
+        """``options`` are those of `make_config`; arguments go through JSON, as to a process.
+
+        Raises `ServerFailed`.
+        """
         self.target = target
-        self._quiet = "quiet" in options
+        self._quiet = quiet
         self._ready = threading.Event()
         self._error: GenserverError | None = None
         self._code = ExitCode.OK
         self.endpoint = ""
         self.pid = os.getpid()
         try:
-            config = _config(target, options, arguments)
-            self._server = InProcess(config, announce=self._announce)
-        except GenserverError as error:
-            code = error.code if isinstance(error, ConfigError) else ExitCode.USAGE
-            raise ServerFailed(target, int(code), str(error)) from error
+            given = json.loads(json.dumps(arguments))
+            config = make_config(target, workers=0, arguments=given, **options)
+        except ConfigError as error:
+            raise ServerFailed(target, int(error.code), str(error)) from error
+        self._server = InProcess(config, announce=self._announce)
         self._thread = threading.Thread(target=self._run, name="genserver-generator", daemon=True)
         try:
             self._thread.start()
@@ -87,21 +88,3 @@ class GuestServer:
         if not self._quiet:
             print(start_up_lines(endpoint, status), flush=True)  # noqa: T201  # as a child's echo
         self._ready.set()
-
-
-def _config(
-    target: str, options: Mapping[str, str | None], arguments: Mapping[str, Any]
-) -> ServeConfig:
-    """What the command line would make of it; arguments go through JSON as they would there."""
-    spec, length, seed = options.get("spec"), options.get("length"), options.get("seed")
-    return ServeConfig(
-        target=target,
-        endpoint=parse_endpoint(options.get("bind") or DEFAULT_ENDPOINT),
-        workers=0,
-        sharding=options.get("sharding"),
-        arguments=json.loads(json.dumps(dict(arguments))),
-        seed=secrets.randbits(32) if seed is None else int(seed),
-        spec=None if spec is None else parse_spec(spec),
-        length=None if length is None else parse_length(length),
-        insecure_network="insecure-network" in options,
-    )

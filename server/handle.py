@@ -69,25 +69,23 @@ class Server:
         * ``ready_timeout``: seconds until the server must be ready.
         * ``cwd``: the folder that the server is started in; default this process's.
 
-        Raises `ServerFailed` with the server's sentence. With ``workers=0`` there is no time limit,
-        and ``cwd`` is not used: a debugger may be at work, in the folder that this process is in.
+        Raises `ServerFailed` with the server's sentence, `TypeError` for a target that is no text,
+        and a `GenserverError` in a worker that imports this program. With ``workers=0`` there is no
+        time limit, and ``cwd`` is not used: a debugger may be at work, in this process's folder.
         """
         check_target(target)
         _refuse_in_worker(target)
-        said = {
-            "bind": bind, "sharding": sharding, "seed": seed, "spec": spec, "length": length,
+        given = dict(arguments or {})
+        options = {
+            "bind": bind, "sharding": sharding, "seed": seed, "spec": spec,
+            "length": None if length is None else str(length), "insecure_network": insecure_network,
         }  # fmt: skip
-        options: dict[str, str | None] = {n: str(v) for n, v in said.items() if v is not None}
-        flags = {"insecure-network": insecure_network, "quiet": quiet}
-        options |= dict.fromkeys(name for name, wanted in flags.items() if wanted)
         self._backend: ChildServer | GuestServer
         if workers == 0:
-            self._backend = GuestServer(target, options, dict(arguments or {}))
+            self._backend = GuestServer(target, options, given, quiet=quiet)
         else:
-            options |= {} if workers is None else {"workers": str(workers)}
-            self._backend = ChildServer(
-                target, options, dict(arguments or {}), seconds=ready_timeout, cwd=cwd
-            )
+            options |= {"workers": workers, "quiet": quiet}
+            self._backend = ChildServer(target, options, given, seconds=ready_timeout, cwd=cwd)
         _running.add(self)
 
     @property

@@ -18,9 +18,8 @@ from dataclasses import replace
 
 from genserver.protocol.endpoint import Endpoint
 from genserver.protocol.errors import GenserverError
-from genserver.protocol.messages import Open, Status
+from genserver.protocol.messages import Status
 from genserver.protocol.spec import ElementSpec
-from genserver.protocol.transport.exchange import Failure
 from genserver.protocol.transport.platform import has_ipc, host_id
 from genserver.protocol.transport.process import acquire_loop, release_loop
 from genserver.protocol.transport.serving import ControlEnd, DataEnd
@@ -31,8 +30,8 @@ from .config import ConfigError, ServeConfig
 from .exit_codes import ExitCode
 from .fleet import Abort, Action, Fleet, Publish, Ready, Tell
 from .private_folder import PrivateFolder
-from .reports import Bound, Empty, Found, Loaded, Report, Search, UseSpec, failed_start
-from .runner import Runner, StopRequested
+from .reports import Bound, Report, Search, UseSpec
+from .runner import Runner, StopRequested, loaded, searched
 from .source import load_source
 
 __all__ = ["InProcess"]
@@ -86,8 +85,7 @@ class InProcess:
         source = load_source(self._config.target, self._config.arguments)
         divided = self._config.sharding != "off"
         self._runner = Runner(source, self._data.exchange, divided=divided, guest=True)
-        spec = None if source.spec is None else source.spec.to_wire()
-        self._report(Loaded(source.worker_parameter is not None, spec, source.length))
+        self._report(loaded(source))
         if not self._stopped.is_set():
             self._runner.run()
 
@@ -99,7 +97,8 @@ class InProcess:
         assert self._control is not None  # _bind made it
         for action in actions:
             if isinstance(action, Tell) and isinstance(action.command, Search):
-                self._search(action.command)
+                assert self._runner is not None  # the module is loaded before it is searched
+                self._report(searched(self._runner, action.command, self._config.target))
             elif isinstance(action, Tell) and isinstance(action.command, UseSpec):
                 self._use(ElementSpec.from_wire(action.command.spec))
             elif isinstance(action, Publish):
@@ -108,16 +107,6 @@ class InProcess:
                 self._announce(self._endpoint, self._fleet.status())
             elif isinstance(action, Abort):
                 raise ConfigError(action.text, action.code)
-
-    def _search(self, search: Search) -> None:
-        assert self._runner is not None  # the module is loaded before it is searched
-        found = self._runner.search(Open(0, search.index, search.count, 0, search.seed))
-        if found is None:
-            self._report(Empty())
-        elif isinstance(found, Failure):
-            self._report(failed_start(self._config.target, found))
-        else:
-            self._report(Found(found.to_wire()))
 
     def _use(self, spec: ElementSpec) -> None:
         assert self._runner is not None  # the module is loaded before its spec is known
@@ -135,9 +124,9 @@ class InProcess:
             if self._folder is not None:
                 ipc = os.path.join(self._folder.path, "0.sock")
                 data.bind(Endpoint("ipc", path=ipc))
-            if self._endpoint.scheme == "tcp":
-                wanted = self._endpoint.port + 1 if self._config.endpoint.port else 0
-                port = data.bind(self._endpoint.with_port(wanted)).port
+            tcp = self._config.worker_endpoint(self._endpoint, 0)
+            if tcp is not None:
+                port = data.bind(tcp).port
         except GenserverError:
             control.close()
             data.close()

@@ -1,7 +1,7 @@
 """What a worker and its supervisor tell each other through two inherited pipes, as JSON lines.
 
-Pure, but for `write_line` and `write_json`. The pipe from supervisor to worker is also the death
-pipe: its end means that the supervisor is gone.
+Pure, but for `write_line`. The pipe from supervisor to worker is also the death pipe: its end means
+that the supervisor is gone.
 """
 
 from __future__ import annotations
@@ -11,13 +11,9 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from genserver.protocol.transport.exchange import Failure
-
-from .exit_codes import ExitCode
-
 __all__ = [
     "Bound", "Command", "Empty", "Failed", "Found", "LineReader", "Loaded", "Report", "Search",
-    "Stop", "UseSpec", "failed_start", "parse_command", "parse_report", "write_json", "write_line",
+    "Stop", "UseSpec", "parse_command", "parse_report", "write_line",
 ]  # fmt: skip
 
 
@@ -92,15 +88,6 @@ _COMMANDS: dict[str, type[Command]] = {cls.__name__: cls for cls in (Search, Use
 _T = TypeVar("_T")
 
 
-def failed_start(target: str, failure: Failure) -> Failed:
-    """The generator failed before its first element."""
-    text = (
-        f"{target} failed before its first element: {failure.kind}: {failure.text}\n"
-        f"{failure.traceback}"
-    )
-    return Failed(int(ExitCode.GENERATOR), text.rstrip())
-
-
 def _parse(line: str, classes: dict[str, type[_T]]) -> _T:
     fields = json.loads(line)
     return classes[fields.pop("is")](**fields)
@@ -118,12 +105,7 @@ def parse_command(line: str) -> Command:
 
 def write_line(fd: int, said: Report | Command) -> None:
     """Write one line. `BrokenPipeError` when the other end is gone."""
-    write_json(fd, {"is": type(said).__name__, **asdict(said)})
-
-
-def write_json(fd: int, value: dict[str, Any]) -> None:
-    """Write one line whole: what is longer than a pipe holds may take several calls."""
-    data = json.dumps(value).encode() + b"\n"
+    data = json.dumps({"is": type(said).__name__, **asdict(said)}).encode() + b"\n"
     while data:
         data = data[os.write(fd, data) :]
 

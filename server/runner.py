@@ -18,11 +18,13 @@ from genserver.protocol.normalize import Normalizer, infer_spec
 from genserver.protocol.spec import ElementSpec
 from genserver.protocol.transport.exchange import Exchange, Failure, Job
 
+from .exit_codes import ExitCode
 from .failures import kind_of, refusal_text, text_of, user_traceback
+from .reports import Empty, Failed, Found, Loaded, Search
 from .source import Source
 from .worker import Worker, random_states, set_random_states
 
-__all__ = ["Runner"]
+__all__ = ["Runner", "StopRequested", "loaded", "searched"]
 
 logger = logging.getLogger("genserver")
 
@@ -278,6 +280,23 @@ def _log(failure: Failure, epoch: int) -> None:
     first_line = failure.text.partition("\n")[0]
     what = f"{failure.kind}: {first_line}" if first_line else failure.kind
     logger.error("%s [epoch %d, element %d]", what, epoch, failure.element)
+
+
+def loaded(source: Source) -> Loaded:
+    """The report of a generator that is imported."""
+    spec = None if source.spec is None else source.spec.to_wire()
+    return Loaded(source.worker_parameter is not None, spec, source.length)
+
+
+def searched(runner: Runner, search: Search, target: str) -> Found | Empty | Failed:
+    """Make the first element; the report of what came of it."""
+    found = runner.search(Open(0, search.index, search.count, 0, search.seed))
+    if found is None:
+        return Empty()
+    if isinstance(found, ElementSpec):
+        return Found(found.to_wire())
+    text = f"{target} failed before its first element: {found.kind}: {found.text}"
+    return Failed(int(ExitCode.GENERATOR), f"{text}\n{found.traceback}".rstrip())
 
 
 class StopRequested(BaseException):

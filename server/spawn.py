@@ -15,7 +15,8 @@ import subprocess
 import sys
 from typing import Any
 
-from .reports import Command, LineReader, write_json, write_line
+from .inherited import offered
+from .reports import Command, LineReader, write_line
 
 __all__ = ["WORKER_VARIABLE", "WorkerProcess", "describe_exit"]
 
@@ -40,7 +41,7 @@ class WorkerProcess:
     """One worker, as the supervisor holds it. Main thread only (parent-death is per thread)."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        """``config`` is plain data; it reaches the child as the first line of its pipe."""
+        """``config`` is plain data."""
         down_read, self._down = os.pipe()
         up, up_write = os.pipe()
         #: What the worker prints, to be read without blocking.
@@ -52,16 +53,16 @@ class WorkerProcess:
         environment.update(dict.fromkeys(_NO_DEVICES, "-1"))
         environment["PYTHONUNBUFFERED"] = "1"
         environment[WORKER_VARIABLE] = str(config["index"])
-        command = [
-            sys.executable, "-c", _BOOTSTRAP, json.dumps(sys.path), str(down_read), str(up_write),
-        ]  # fmt: skip
         try:
-            # A group of its own: Ctrl-C in the terminal reaches the supervisor alone, and what
-            # the generator starts can be ended with it.
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output_write, stderr=errors_write,
-                pass_fds=(down_read, up_write), env=environment, start_new_session=True,
-            )  # fmt: skip
+            with offered(config) as given:
+                inherited = (given, down_read, up_write)
+                # A group of its own: Ctrl-C in the terminal reaches the supervisor alone, and what
+                # the generator starts can be ended with it.
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _BOOTSTRAP, json.dumps(sys.path), *map(str, inherited)],
+                    stdin=subprocess.DEVNULL, stdout=output_write, stderr=errors_write,
+                    pass_fds=inherited, env=environment, start_new_session=True,
+                )  # fmt: skip
         finally:
             for theirs in (down_read, up_write, output_write, errors_write):
                 os.close(theirs)
@@ -69,8 +70,6 @@ class WorkerProcess:
             os.set_blocking(ours, False)
         self.fd = up
         self.reader = LineReader(up)
-        with contextlib.suppress(BrokenPipeError):  # its exit is noticed
-            write_json(self._down, config)
 
     @property
     def pid(self) -> int:

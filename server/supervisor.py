@@ -127,10 +127,7 @@ class Supervisor:
                 self._stop("failed: " + action.text.partition("\n")[0], drain=False)
 
     def _spawn(self, index: int) -> None:
-        tcp = self._endpoint.scheme == "tcp"
-        # Worker i listens at the control port + 1 + i, so that a firewall rule can be written;
-        # where the control port was not chosen, neither is the worker's.
-        port = self._endpoint.port + 1 + index if self._config.endpoint.port else 0
+        tcp = self._config.worker_endpoint(self._endpoint, index)
         folder = self._folder
         process = WorkerProcess(
             {
@@ -140,7 +137,7 @@ class Supervisor:
                 "arguments": self._config.arguments,
                 "sharding": self._config.sharding,
                 "ipc": "" if folder is None else os.path.join(folder.path, f"{index}.sock"),
-                "tcp": str(self._endpoint.with_port(port)) if tcp else "",
+                "tcp": "" if tcp is None else str(tcp),
             }
         )
         self._processes[index] = process

@@ -7,11 +7,9 @@ TensorFlow, and says what it costs when the user's module does. It ends when the
 from __future__ import annotations
 
 import faulthandler
-import json
 import logging
 import os
 import secrets
-import select
 import signal
 import sys
 import threading
@@ -20,9 +18,7 @@ from typing import Any
 
 from genserver.protocol.endpoint import Endpoint, parse_endpoint
 from genserver.protocol.errors import EndpointError
-from genserver.protocol.messages import Open
 from genserver.protocol.spec import ElementSpec
-from genserver.protocol.transport.exchange import Failure
 from genserver.protocol.transport.loop import Loop
 from genserver.protocol.transport.platform import die_with_parent, raise_descriptor_limit
 from genserver.protocol.transport.serving import DataEnd
@@ -31,30 +27,25 @@ from genserver.protocol.worker_end import WorkerEnd
 
 from .config import ConfigError
 from .exit_codes import ExitCode
+from .inherited import taken
 from .reports import (
     Bound,
     Command,
-    Empty,
     Failed,
-    Found,
     LineReader,
-    Loaded,
     Search,
     Stop,
     UseSpec,
-    failed_start,
     parse_command,
     write_line,
 )
-from .runner import Runner, StopRequested
+from .runner import Runner, StopRequested, loaded, searched
 from .source import load_source
 
 __all__ = ["main"]
 
 logger = logging.getLogger("genserver")
 
-#: Seconds that the supervisor's first line may take.
-CONFIG_SECONDS = 30.0
 #: Seconds that the I/O thread gets to say goodbye.
 GOODBYE_SECONDS = 1.0
 #: How long (seconds) a generator in pure Python may keep the I/O thread from the interpreter. The
@@ -63,11 +54,11 @@ GOODBYE_SECONDS = 1.0
 SWITCH_INTERVAL = 0.001
 
 
-def main(down: int, up: int) -> None:
+def main(given: int, down: int, up: int) -> None:
     """Serve until told to stop; never returns normally with work left."""
     _prepare_output()
     sys.setswitchinterval(SWITCH_INTERVAL)
-    config = _first_line(down)
+    config = taken(given)
     if not die_with_parent(config["parent"]):
         sys.exit(ExitCode.OK)
     process = _Process(config, down, up)
@@ -95,18 +86,6 @@ def _no_terminal(*_args: object, **_options: object) -> None:
         "breakpoint() needs a terminal, and a worker process has none: serve the generator with "
         "--workers 0, which runs it in the server's own process"
     )
-
-
-def _first_line(down: int) -> dict[str, Any]:
-    data = bytearray()
-    while not data.endswith(b"\n"):
-        readable, _, _ = select.select([down], [], [], CONFIG_SECONDS)
-        piece = os.read(down, 1) if readable else b""
-        if not piece:
-            sys.exit(ExitCode.OK)  # the supervisor is gone before it said anything
-        data += piece
-    config: dict[str, Any] = json.loads(data)
-    return config
 
 
 class _Process:
@@ -166,8 +145,7 @@ class _Process:
             )
         divided = self._config["sharding"] != "off"
         self._runner = Runner(source, self._data.exchange, divided=divided)
-        spec = None if source.spec is None else source.spec.to_wire()
-        write_line(self._up, Loaded(source.worker_parameter is not None, spec, source.length))
+        write_line(self._up, loaded(source))
 
     def _end(self) -> None:
         self._stopping = True
@@ -202,8 +180,7 @@ class _Process:
         if isinstance(command, Stop):
             self._data.exchange.stop()
         elif isinstance(command, Search):
-            opening = Open(0, command.index, command.count, 0, command.seed)
-            self._data.exchange.command(lambda: self._search(opening))
+            self._data.exchange.command(lambda: self._search(command))
         elif isinstance(command, UseSpec):
             spec = ElementSpec.from_wire(command.spec)
             self._data.exchange.command(lambda: self._use(spec))
@@ -223,12 +200,6 @@ class _Process:
         assert self._runner is not None  # commands wait for the runner
         self._runner.use_spec(spec)
 
-    def _search(self, opening: Open) -> None:
+    def _search(self, search: Search) -> None:
         assert self._runner is not None  # commands wait for the runner
-        found = self._runner.search(opening)
-        if found is None:
-            write_line(self._up, Empty())
-        elif isinstance(found, Failure):
-            write_line(self._up, failed_start(self._config["target"], found))
-        else:
-            write_line(self._up, Found(found.to_wire()))
+        write_line(self._up, searched(self._runner, search, self._config["target"]))

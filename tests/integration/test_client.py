@@ -10,10 +10,9 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from genserver.client import Client, GeneratorError, PlanError, Unreachable, WorkerDied
+from genserver.client import Client, Closed, GeneratorError, PlanError, Unreachable, WorkerDied
 from genserver.client.options import PullOptions
 from genserver.client.source import Reach, Source
-from genserver.protocol.errors import GenserverError
 
 from ..support.servers import Serve, eventually
 
@@ -36,7 +35,7 @@ def test_an_iterator_of_a_closed_client_raises(serve: Serve) -> None:
     iterator = iter(client)
     next(iterator)
     client.close()
-    with pytest.raises(GenserverError, match="the client was closed"):
+    with pytest.raises(Closed, match="the client was closed"):
         list(iterator)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 import signal
@@ -178,6 +179,16 @@ def test_aligned_elements_are_not_copied(serve: Serve) -> None:
             assert column.ctypes.data % 64 == 0
             assert not column.flags.writeable
     lane.close()
+
+
+def test_tensorflows_own_error_keeps_its_fields() -> None:
+    """UnknownError, whose constructor we replace, has its message, code, op and payloads."""
+    error = tf.errors.UnknownError(None, None, "upside down")
+    assert (error.message, error.error_code) == ("upside down", tf.errors.UNKNOWN)
+    assert (error.op, error.node_def, error.experimental_payloads) == (None, None, {})
+    assert str(error) == "upside down"
+    again = copy.copy(error)
+    assert again.message == "upside down"
 
 
 TRAINER = """
