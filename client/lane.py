@@ -126,7 +126,7 @@ class Lane:
     def _open_stream(self, plan: Plan, member: Member, source: int, inbox: Inbox) -> StreamHandle:
         opening = Open(0, member.index, plan.count, self._epoch, plan.seed)
         connection = self._reach.connections[member.server]
-        return connection.open(member.worker, opening, plan.window, inbox, source)
+        return connection.open(member.worker, opening, plan.spec, plan.window, inbox, source)
 
     def _whoever(self, seconds: float) -> Run | None:
         assert self._inbox is not None  # _take opened it

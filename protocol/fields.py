@@ -15,13 +15,15 @@ from .errors import RemoteProtocolError
 from .messages import Kind, WorkerStatus
 from .spec import ElementSpec
 
-__all__ = ["FIELDS", "MAX_HEADER", "MAX_WORKERS", "Field", "cut_text", "read", "write"]
+__all__ = ["FIELDS", "MAX_BATCH", "MAX_HEADER", "MAX_WORKERS", "Field", "cut_text", "read", "write"]
 
 #: Longest header, in bytes, before anything is unpacked (rule D2).
 MAX_HEADER = 64 * 1024
 #: Longest text in a header; a traceback is cut to it by the sender.
 MAX_TEXT = 16 * 1024
 MAX_WORKERS = 512
+#: Most elements of one batch.
+MAX_BATCH = 2**20
 U64 = 2**64 - 1
 U63 = 2**63 - 1
 
@@ -55,6 +57,12 @@ def _int(low: int, high: int) -> Check:
         return value
 
     return check
+
+
+def _bool(value: object) -> bool:
+    if type(value) is not bool:
+        raise _wrong("a bool", value)
+    return value
 
 
 def _text(longest: int = MAX_TEXT) -> Check:
@@ -128,6 +136,8 @@ FIELDS: dict[Kind, tuple[Field, ...]] = {
     Kind.OPEN: (
         _stream, Field("i", "index", _int(0, 2**31)), Field("n", "count", _int(1, 2**31)),
         Field("e", "epoch", _u63), Field("r", "seed", _u64), Field("b", "start", _u63),
+        Field("z", "batch", _int(0, MAX_BATCH), required=False),
+        Field("d", "drop_remainder", _bool, required=False),
     ),
     Kind.GRANT: (
         _stream, Field("n", "elements", _u63), Field("b", "nbytes", _u63), Field("a", "ack", _u63),

@@ -134,7 +134,11 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Start a stream, or resume it on a new link from ``start``."""
+    """Start a stream, or resume it on a new link from ``start``.
+
+    With ``batch`` above 0 the stream's elements are batches of so many of the generator's; the last
+    one may be smaller, unless ``drop_remainder``. ``start`` counts what the stream counts.
+    """
 
     stream: int
     index: int
@@ -142,6 +146,8 @@ class Open:
     epoch: int
     seed: int
     start: int = 0
+    batch: int = 0
+    drop_remainder: bool = False
 
 
 @dataclass(frozen=True, slots=True)

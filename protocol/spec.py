@@ -125,6 +125,14 @@ class ElementSpec:
         """The structure with ``leaf(spec)`` in the place of each array."""
         return _build(self.root, leaf)
 
+    def batched(self, size: int, *, drop_remainder: bool) -> ElementSpec:
+        """The spec of a batch of ``size`` elements; as in tf.data the last one may be smaller,
+        so that its size is free, unless ``drop_remainder``. With 0 the spec itself."""
+        if size == 0:
+            return self
+        rows = size if drop_remainder else None
+        return ElementSpec(_batched(self.root, rows))
+
     def to_wire(self) -> list[Any]:
         """Plain lists, strings, integers and None."""
         return _to_wire(self.root)
@@ -154,6 +162,13 @@ def _build(node: Node, leaf: Callable[[ArraySpec], Any]) -> Any:
     if node.kind == "dict":
         return dict(zip(node.names, items, strict=True))
     return _named_type(node.title, node.names)(*items)
+
+
+def _batched(node: Node, rows: int | None) -> Node:
+    if isinstance(node, ArraySpec):
+        return ArraySpec(node.dtype, (rows, *node.shape))
+    items = tuple(_batched(item, rows) for item in node.items)
+    return Record(node.kind, node.names, items, node.title)
 
 
 _named_types: dict[tuple[str, tuple[str, ...]], Any] = {}

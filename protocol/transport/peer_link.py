@@ -11,11 +11,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..chunk import Chunk
 from ..codec import ItemHeader, decode_header, decode_item, encode, frame_sizes
 from ..endpoint import Endpoint
 from ..errors import EndpointError, RemoteProtocolError
 from ..link import Numbered
-from ..messages import Message
+from ..messages import Item, Message
 from ..spec import ElementSpec
 from ..tables import LinkState
 from ..trainer_end import Event, Lost, TrainerEnd
@@ -53,8 +54,9 @@ class PeerLink:
         *,
         endpoint: Callable[[], Endpoint],
         on_event: Callable[[Event], None],
-        spec: Callable[[], ElementSpec | None],
+        spec: Callable[[int], ElementSpec | None],
     ) -> None:
+        """``spec`` says what the elements of a stream look like, None for one that is closed."""
         now = time.monotonic()
         self.end = TrainerEnd(session, now)
         #: When the peer was last heard on any link, monotonic seconds.
@@ -146,9 +148,10 @@ class PeerLink:
 
     def _read_item(self, dealer: Dealer, item: ItemHeader) -> Message:
         """Receive each frame straight into aligned memory that TensorFlow can alias."""
-        spec = self._spec()
+        spec = self._spec(item.stream)
         if spec is None:
-            raise RemoteProtocolError("an item before the element spec")
+            dealer.skip()  # closed here, and the worker had not heard it yet
+            return Item(item.stream, item.first, Chunk(0, 0, ()))
         buffers = []
         for size in frame_sizes(item, spec):
             if not dealer.more:

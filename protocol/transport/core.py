@@ -1,0 +1,292 @@
+"""A connection's state on the I/O thread: the control link, and a data link to each worker in use.
+
+Owns the links, and through them the sockets; decides who is given up. Every method runs on the
+loop's thread; `status`, `error` and `changed` are shared with the threads that hold a `Connection`.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..endpoint import Endpoint
+from ..errors import (
+    EndpointError,
+    GeneratorError,
+    GenserverError,
+    InternalError,
+    PeerLost,
+    Rejected,
+    ServerStopped,
+    Unreachable,
+    WorkerDied,
+)
+from ..messages import Error, Fail, Status
+from ..spec import ElementSpec
+from ..stream import Delivery, PulledStream
+from ..trainer_end import (
+    Delivered,
+    Ended,
+    Event,
+    Failed,
+    Left,
+    Reborn,
+    Refused,
+    Suspect,
+    Told,
+    Welcomed,
+)
+from .distance import choose_endpoint
+from .inbox import Inbox
+from .loop import Loop
+from .peer_link import PeerLink
+from .process import on_interrupt
+
+__all__ = ["Consumer", "Core"]
+
+logger = logging.getLogger("genserver")
+
+#: Silence, new links included, after which a peer is given up (design 8), in seconds.
+GIVE_UP_AFTER = 120.0
+#: A server says its STATUS right after WELCOME. Who has not after so long (seconds) is a worker.
+STATUS_WITHIN = 2.0
+#: A connection that nobody uses is kept so long (seconds): the next epoch starts at once.
+GRACE = 2.0
+
+
+@dataclass(slots=True)
+class Consumer:
+    pulled: PulledStream
+    spec: ElementSpec
+    inbox: Inbox
+    source: int
+
+
+@dataclass(slots=True)
+class _Worker:
+    link: PeerLink
+    consumers: dict[int, Consumer] = field(default_factory=dict)
+
+
+class Core:
+    """What a `Connection` is on the I/O thread."""
+
+    def __init__(
+        self, loop: Loop, endpoint: Endpoint, transport: str, *,
+        on_idle: Callable[[], bool], on_failure: Callable[[], None],
+    ) -> None:  # fmt: skip
+        """``on_idle`` is asked when nobody has used it for `GRACE` whether it may end, and
+        ``on_failure`` told that it is of no more use."""
+        self.loop = loop
+        self.endpoint = endpoint
+        self.changed = threading.Condition()
+        self.status: Status | None = None
+        self.error: GenserverError | None = None
+        self.idle_since: float | None = None
+        self._transport = transport
+        self._on_idle = on_idle
+        self._on_failure = on_failure
+        self._session = secrets.randbits(64)
+        self._control: PeerLink | None = None
+        self._welcomed = False
+        #: Seconds since WELCOME without a STATUS, as ticks have counted them.
+        self._mute = 0.0
+        self._ticked = time.monotonic()
+        self._workers: dict[int, _Worker] = {}
+        self._forget_signals = on_interrupt(self._interrupt, self._crashed)
+        loop.call(self._start)
+
+    # Posted by `Connection` and `StreamHandle`.
+
+    def open(self, worker: int, consumer: Consumer) -> None:
+        if self.error is not None:
+            consumer.inbox.fail(self.error)
+            return
+        peer = self._workers.get(worker)
+        if peer is None:
+            try:
+                self._endpoint_of(worker)
+            except EndpointError as error:
+                consumer.inbox.fail(error)
+                return
+            peer = self._workers[worker] = _Worker(self._new_link(worker))
+            peer.link.link()
+        peer.consumers[consumer.pulled.id] = consumer
+        peer.link.end.open(consumer.pulled, time.monotonic())
+        peer.link.flush()
+        self._check_alive(worker)
+
+    def took(self, worker: int, stream: int, delivery: Delivery) -> None:
+        peer = self._workers.get(worker)
+        if peer is not None:
+            peer.link.end.took(stream, delivery, time.monotonic())
+            peer.link.flush()
+
+    def close_stream(self, worker: int, stream: int) -> None:
+        peer = self._workers.get(worker)
+        if peer is not None:
+            peer.consumers.pop(stream, None)
+            peer.link.end.close(stream, time.monotonic())
+            peer.link.flush()
+
+    # The loop's callbacks.
+
+    def _start(self) -> None:
+        self._control = PeerLink(
+            self.loop,
+            self._session,
+            endpoint=lambda: self.endpoint,
+            on_event=self._on_control,
+            spec=lambda _: None,
+        )
+        self._control.link()
+        self.loop.every_tick(self._tick)
+
+    def _tick(self, now: float) -> None:
+        assert self._control is not None  # set before the first tick
+        links = [self._control, *(worker.link for worker in self._workers.values())]
+        for link in links:
+            link.tick(now)
+        self._give_up(now)
+        self._expect_status(now)
+        idle = self.idle_since is not None and now - self.idle_since >= GRACE
+        if idle and self._on_idle():
+            self._retire()
+
+    def _give_up(self, now: float) -> None:
+        """Whoever was silent for too long, new links included, ends its streams with an error."""
+        assert self._control is not None  # set before the first tick
+        silent = now - self._control.heard
+        if silent >= GIVE_UP_AFTER and self.error is None and self.status is not None:
+            self._fail(PeerLost(endpoint=str(self.endpoint), peer="the server", seconds=silent))
+        for index, worker in self._workers.items():
+            silent = now - worker.link.heard
+            if silent >= GIVE_UP_AFTER and worker.consumers:
+                lost = PeerLost(endpoint=str(self.endpoint), peer=f"worker {index}", seconds=silent)
+                self._fail_worker(index, lost)
+
+    def _expect_status(self, now: float) -> None:
+        """Who welcomes and says no STATUS is a worker: its port follows the server's own."""
+        # A tick counts little, however late it comes: what arrived meanwhile was not read yet.
+        self._mute += min(now - self._ticked, 0.5) if self._welcomed else 0.0
+        self._ticked = now
+        if self._mute >= STATUS_WITHIN and self.status is None and self.error is None:
+            reason = (
+                "a worker of a genserver listens there; give the server's own endpoint, that of "
+                "--bind"
+            )
+            self._fail(Unreachable(str(self.endpoint), self._mute, reason, taken=True))
+
+    def _retire(self) -> None:
+        """Nobody wants the connection any more: close it."""
+        self.loop.drop_tick(self._tick)
+        self._forget_signals()
+        for worker in self._workers.values():
+            worker.link.close()
+        assert self._control is not None  # set before the first tick
+        self._control.close()
+
+    def _new_link(self, worker: int) -> PeerLink:
+        return PeerLink(
+            self.loop,
+            self._session,
+            endpoint=lambda: self._endpoint_of(worker),
+            on_event=lambda event: self._on_worker(worker, event),
+            spec=lambda stream: self._spec_of(worker, stream),
+        )
+
+    def _spec_of(self, worker: int, stream: int) -> ElementSpec | None:
+        consumer = self._workers[worker].consumers.get(stream)
+        return None if consumer is None else consumer.spec
+
+    def _endpoint_of(self, worker: int) -> Endpoint:
+        assert self.status is not None  # streams are opened after the status arrived
+        return choose_endpoint(
+            self.endpoint, self.status, self.status.workers[worker], self._transport
+        )
+
+    def _on_control(self, event: Event) -> None:
+        if isinstance(event, Told):
+            with self.changed:
+                self.status = event.status
+                self.changed.notify_all()
+            for worker in list(self._workers):
+                self._check_alive(worker)
+        elif isinstance(event, Welcomed):
+            self._welcomed = True
+        elif isinstance(event, Refused):
+            self._fail(Rejected(str(self.endpoint), event.error.code, event.error.text))
+        elif isinstance(event, Left):
+            self._fail(ServerStopped(endpoint=str(self.endpoint), reason=event.reason))
+        elif isinstance(event, Reborn):
+            reason = "another server answers there now"
+            self._fail(ServerStopped(endpoint=str(self.endpoint), reason=reason))
+        elif isinstance(event, Suspect) and self.status is not None:
+            logger.warning("the server at %s is silent", self.endpoint)
+
+    def _on_worker(self, worker: int, event: Event) -> None:
+        consumers = self._workers[worker].consumers
+        if isinstance(event, Delivered):
+            consumer = consumers.get(event.stream)
+            if consumer is not None:
+                consumer.inbox.put(consumer.source, event.delivery)
+        elif isinstance(event, Ended):
+            consumer = consumers.pop(event.stream, None)
+            if consumer is not None:
+                consumer.inbox.end(consumer.source)
+        elif isinstance(event, Failed):
+            consumer = consumers.pop(event.stream, None)
+            if consumer is not None:
+                consumer.inbox.fail(self._failure(consumer, event.failure))
+        elif isinstance(event, Refused):
+            self._fail_worker(
+                worker, Rejected(str(self.endpoint), event.error.code, event.error.text)
+            )
+        elif isinstance(event, Reborn):
+            self._fail_worker(worker, self._died(worker, "another process took its place"))
+
+    def _failure(self, consumer: Consumer, failure: Fail | Error) -> GenserverError:
+        if isinstance(failure, Error):
+            return Rejected(str(self.endpoint), failure.code, failure.text)
+        opening = consumer.pulled.opening
+        return GeneratorError(
+            worker=opening.index, epoch=opening.epoch, element=failure.element,
+            kind=failure.kind, text=failure.text, traceback=failure.traceback,
+        )  # fmt: skip
+
+    def _check_alive(self, worker: int) -> None:
+        assert self.status is not None  # streams are opened after the status arrived
+        state = self.status.workers[worker]
+        if state.state == "failed":
+            self._fail_worker(worker, self._died(worker, state.cause))
+
+    def _died(self, worker: int, cause: str) -> WorkerDied:
+        return WorkerDied(endpoint=str(self.endpoint), worker=worker, cause=cause)
+
+    def _fail_worker(self, worker: int, error: GenserverError) -> None:
+        consumers = self._workers[worker].consumers
+        for consumer in consumers.values():
+            consumer.inbox.fail(error)
+        consumers.clear()
+
+    def _fail(self, error: GenserverError) -> None:
+        with self.changed:
+            self.error = error
+            self.changed.notify_all()
+        self._on_failure()
+        for worker in self._workers:
+            self._fail_worker(worker, error)
+
+    def _crashed(self, error: Exception) -> None:
+        self._fail(InternalError(f"{type(error).__name__}: {error}"))
+
+    def _interrupt(self) -> None:
+        with self.changed:
+            self.changed.notify_all()
+        for worker in self._workers.values():
+            for consumer in worker.consumers.values():
+                consumer.inbox.interrupt()
