@@ -8,7 +8,7 @@ from genserver.protocol.errors import GenserverError
 
 __all__ = ["OptionError", "PullOptions"]
 
-TRANSPORTS = ("auto", "ipc", "tcp")
+TRANSPORTS = ("auto", "memory", "ipc", "tcp")
 
 
 class OptionError(GenserverError, ValueError):

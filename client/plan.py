@@ -125,4 +125,4 @@ def _window(spec: ElementSpec, count: int, options: PullOptions, memory: int) ->
     nbytes = 1 if element > SOLITARY else max(1, share)
     held = max(element, nbytes) * count
     text = f"up to {held / MIB:.0f} MiB wait here (budget {budget / MIB:.0f} MiB = {formula})"
-    return Window(STREAM_ELEMENTS, nbytes), text
+    return Window(STREAM_ELEMENTS, nbytes, budget // count), text

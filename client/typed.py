@@ -15,7 +15,8 @@ class ClientOptions(TypedDict, total=False):
     * ``epoch``: pins the epoch; default None counts the passes of one dataset or client from 0.
     * ``deterministic``: elements come in turn, worker by worker, the same in every run with the
       same seed and number of workers; default False takes whichever is ready.
-    * ``transport``: default "auto" takes ipc on one host and tcp beyond; "ipc" or "tcp" for tests.
+    * ``transport``: default "auto" takes shared memory on one host, else a socket file, and tcp
+      beyond; "memory", "ipc" or "tcp" insists on one of them.
     * ``memory_budget``: bytes that may wait in the trainer; default None is max(1 GiB, workers x 4
       x element), at most a quarter of the memory.
     * ``insecure_network``: connect beyond this host although there are no keys; default False.

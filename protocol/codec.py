@@ -1,16 +1,18 @@
 """Messages to frames and back. The only code that reads foreign bytes.
 
-A message is a msgpack header and, for ITEM, one raw frame per large array. Nothing here unpickles,
+A message is a msgpack header and, for ITEM, one raw frame per large array, or the place in shared
+memory where it lies. Nothing here unpickles,
 imports or evaluates: msgpack-numpy's decoder, which would unpickle arrays of kind ``O``, is called
 only with what the guard in front of it has rebuilt from checked values. Pure: bytes in, values out.
 
 Decoding goes in two steps, so that a transport can receive each frame straight into aligned
-memory: `decode_header` says what is coming, `frame_sizes` how large it is, `decode_item` builds it.
+memory: `decode_header` says what is coming, `parts_of` how large it is or where it lies,
+`decode_item` builds it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -38,6 +40,7 @@ from .messages import (
     Kind,
     Message,
     Open,
+    Release,
     Status,
     Welcome,
 )
@@ -45,8 +48,8 @@ from .normalize import MAX_LEAF, TextArray
 from .spec import MAX_DIM, MAX_LEAVES, ArraySpec, ElementSpec
 
 __all__ = [
-    "Frame", "ItemHeader", "MAX_CAUSE", "MAX_FRAME", "MAX_FRAMES", "decode_header", "decode_item",
-    "encode", "frame_sizes", "too_wide",
+    "Frame", "ItemHeader", "MAX_CAUSE", "MAX_FRAME", "MAX_FRAMES", "Part", "Place", "Placed",
+    "decode_header", "decode_item", "encode", "parts_of", "placed_in", "too_wide",
 ]  # fmt: skip
 
 #: An array up to this many bytes may ride in the header (design 4) ...
@@ -69,11 +72,12 @@ _CLASSES: dict[Kind, type[Any]] = {
     Kind.HELLO: Hello, Kind.WELCOME: Welcome, Kind.ERROR: Error, Kind.STATUS: Status,
     Kind.OPEN: Open, Kind.GRANT: Grant, Kind.END: End, Kind.END_ACK: EndAck, Kind.FAIL: Fail,
     Kind.BEAT: Beat, Kind.CLOSE: Close, Kind.GOAWAY: GoAway,
+    Kind.RELEASE: Release,
 }  # fmt: skip
 
 # How an array is described in ITEM's "a": [FRAME, shape], [TEXT_FRAMES, shape, bytes],
-# [TEXT_INLINE, shape, [texts]], or msgpack-numpy's map.
-_FRAME, _TEXT_FRAMES, _TEXT_INLINE = 0, 1, 2
+# [TEXT_INLINE, shape, [texts]], [PLACED, shape, segment, generation, offset], or msgpack-numpy's map.
+_FRAME, _TEXT_FRAMES, _TEXT_INLINE, _PLACED = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +90,34 @@ class ItemHeader:
     arrays: tuple[object, ...]
 
 
-def encode(numbered: Numbered) -> list[Frame]:
-    """The frames of a message. Payload frames are views of the chunk's memory, not copies."""
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An array in shared memory: ``nbytes`` from ``offset`` in a segment, in its n-th use."""
+
+    segment: int
+    generation: int
+    offset: int
+    nbytes: int
+
+
+#: What must be had to decode an ITEM: a frame of so many bytes, or a place in shared memory.
+Part = int | Placed
+#: Where an array lies for the peer, or None when it has to travel.
+Place = Callable[[np.ndarray[Any, Any]], Placed | None]
+
+
+def encode(numbered: Numbered, place: Place = lambda _: None) -> list[Frame]:
+    """The frames of a message. Payload frames are views of the chunk's memory, not copies.
+
+    Arrays that ``place`` knows travel as their place.
+    """
     message = numbered.message
     kind = kind_of(message)
     header: dict[str, object] = {"k": int(kind), "l": numbered.number, **write(kind, message)}
     frames: list[Frame] = []
     if isinstance(message, Item):
         header["n"] = message.chunk.n
-        header["a"] = _describe(message.chunk.columns, frames)
+        header["a"] = _describe(message.chunk.columns, frames, place)
     packed: bytes = msgpack.packb(header, use_bin_type=True, unicode_errors="replace")
     if len(packed) > MAX_HEADER:
         raise LocalProtocolError(f"{kind.name} needs a header of {len(packed)} bytes")
@@ -134,26 +157,41 @@ def decode_header(header: bytes) -> tuple[int, Message | ItemHeader]:
     return number, _CLASSES[kind](**values)
 
 
-def frame_sizes(item: ItemHeader, spec: ElementSpec) -> list[int]:
-    """Bytes of each payload frame that must follow, in Python integers (rule D5)."""
-    sizes: list[int] = []
+def parts_of(item: ItemHeader, spec: ElementSpec) -> list[Part]:
+    """What must be had, in this order: frames that follow, and places in shared memory.
+
+    All sizes are Python integers (rule D5).
+    """
+    parts: list[Part] = []
     for (_, leaf), array in _pairs(item, spec):
-        sizes += _array_sizes(item.n, leaf, array)
-    if len(sizes) > MAX_FRAMES or any(size > MAX_FRAME for size in sizes):
+        parts += _array_parts(item.n, leaf, array)
+    if len(parts) > MAX_FRAMES or any(_size(part) > MAX_FRAME for part in parts):
         raise RemoteProtocolError("item: too many or too large frames")
-    return sizes
+    return parts
 
 
-def decode_item(item: ItemHeader, frames: Sequence[Frame], spec: ElementSpec) -> Item:
-    """The message, its columns as read-only views of ``frames``. Lengths are checked again."""
-    sizes = frame_sizes(item, spec)
-    have = [memoryview(frame).nbytes for frame in frames]
-    if have != sizes:
+def placed_in(item: ItemHeader) -> list[Placed]:
+    """The places that an ITEM names, of a stream whose spec is not known any more."""
+    named = (array for array in item.arrays if isinstance(array, tuple) and array)
+    return [_placed(array, 0) for array in named if array[0] == _PLACED]
+
+
+def decode_item(item: ItemHeader, memory: Sequence[Frame], spec: ElementSpec) -> Item:
+    """The message, its columns as read-only views of ``memory``, which holds each of the parts.
+
+    Lengths are checked again.
+    """
+    have = [memoryview(frame).nbytes for frame in memory]
+    if have != [_size(part) for part in parts_of(item, spec)]:
         raise RemoteProtocolError(f"item: {len(have)} frames of other sizes than announced")
-    remaining = list(frames)
+    remaining = list(memory)
     columns = [_column(item.n, leaf, array, remaining) for (_, leaf), array in _pairs(item, spec)]
     nbytes = sum(column.nbytes for column in columns)
     return Item(item.stream, item.first, Chunk(item.n, nbytes, tuple(columns)))
+
+
+def _size(part: Part) -> int:
+    return part.nbytes if isinstance(part, Placed) else part
 
 
 def _unpack(header: bytes) -> dict[Any, Any]:
@@ -180,8 +218,8 @@ def _item_header(values: dict[str, Any], fields: dict[Any, Any]) -> ItemHeader:
     return ItemHeader(values["stream"], values["first"], n, arrays)
 
 
-def _describe(columns: Sequence[Column], frames: list[Frame]) -> list[object]:
-    """Describe each column, and append the frames of those that do not ride along."""
+def _describe(columns: Sequence[Column], frames: list[Frame], place: Place) -> list[object]:
+    """Describe each column, and append the frames of those that neither ride along nor are there."""
     room = INLINE_TOTAL
     described: list[object] = []
     for column in columns:
@@ -194,9 +232,19 @@ def _describe(columns: Sequence[Column], frames: list[Frame]) -> list[object]:
         elif inline:
             described.append(msgpack_numpy.encode(_travelling(column)))
         else:
-            described.append([_FRAME, list(column.shape)])
-            frames.append(_travelling(column).reshape(-1).view(np.uint8).data)
+            described.append(_describe_array(column, frames, place))
     return described
+
+
+def _describe_array(
+    column: np.ndarray[Any, Any], frames: list[Frame], place: Place
+) -> list[object]:
+    raw = _travelling(column).reshape(-1).view(np.uint8)
+    shape, placed = list(column.shape), place(raw)
+    if placed is not None:
+        return [_PLACED, shape, placed.segment, placed.generation, placed.offset]
+    frames.append(raw.data)
+    return [_FRAME, shape]
 
 
 def _describe_text(column: TextArray, inline: bool, frames: list[Frame]) -> list[object]:
@@ -246,7 +294,14 @@ def _count(shape: tuple[int, ...]) -> int:
     return count
 
 
-def _array_sizes(n: int, leaf: ArraySpec, array: object) -> list[int]:
+def _placed(array: tuple[object, ...], nbytes: int) -> Placed:
+    numbers = array[2:]
+    if len(numbers) != 3 or any(type(n) is not int or not 0 <= n < 2**63 for n in numbers):
+        raise RemoteProtocolError("item: malformed place of an array")
+    return Placed(*numbers, nbytes)  # type: ignore[arg-type]  # checked to be three ints
+
+
+def _array_parts(n: int, leaf: ArraySpec, array: object) -> Sequence[Part]:
     if isinstance(array, dict):
         return []
     if not isinstance(array, tuple) or len(array) < 2:
@@ -255,6 +310,8 @@ def _array_sizes(n: int, leaf: ArraySpec, array: object) -> list[int]:
     text = leaf.dtype in TEXT
     if array[0] == _FRAME and len(array) == 2 and not text:
         return [count * DTYPES[leaf.dtype].itemsize]
+    if array[0] == _PLACED and not text:
+        return [_placed(array, count * DTYPES[leaf.dtype].itemsize)]
     if array[0] == _TEXT_FRAMES and len(array) == 3 and text:
         if type(array[2]) is not int or array[2] < 0:
             raise RemoteProtocolError("item: malformed length of texts")
@@ -268,7 +325,7 @@ def _column(n: int, leaf: ArraySpec, array: Any, frames: list[Frame]) -> Column:
     if isinstance(array, dict):
         return _from_inline(n, leaf, array)
     shape = _shape(n, leaf, array[1])
-    if array[0] == _FRAME:
+    if array[0] in (_FRAME, _PLACED):
         flat = np.frombuffer(frames.pop(0), DTYPES[leaf.dtype].wire)
         return _checked(flat.reshape(shape), leaf)
     if array[0] == _TEXT_FRAMES:

@@ -15,13 +15,25 @@ from .errors import RemoteProtocolError
 from .messages import Kind, WorkerStatus
 from .spec import ElementSpec
 
-__all__ = ["FIELDS", "MAX_BATCH", "MAX_HEADER", "MAX_WORKERS", "Field", "cut_text", "read", "write"]
+__all__ = [
+    "FIELDS",
+    "MAX_BATCH",
+    "MAX_HEADER",
+    "MAX_RELEASED",
+    "MAX_WORKERS",
+    "Field",
+    "cut_text",
+    "read",
+    "write",
+]
 
 #: Longest header, in bytes, before anything is unpacked (rule D2).
 MAX_HEADER = 64 * 1024
 #: Longest text in a header; a traceback is cut to it by the sender.
 MAX_TEXT = 16 * 1024
 MAX_WORKERS = 512
+#: Most slots that one RELEASE names.
+MAX_RELEASED = 1024
 #: Most elements of one batch.
 MAX_BATCH = 2**20
 U64 = 2**64 - 1
@@ -107,6 +119,15 @@ def _write_worker(w: WorkerStatus) -> list[Any]:
 
 
 _u64, _u63 = _int(0, U64), _int(0, U63)
+
+
+def _slot(value: object) -> tuple[int, int]:
+    pair = _tuple_of(_u63, 2)(value)
+    if len(pair) != 2:
+        raise _wrong("a segment and a generation", value)
+    return pair[0], pair[1]
+
+
 _stream = Field("s", "stream", _u63)
 _features = Field("f", "features", _tuple_of(_text(64), 64), required=False, write=list)
 _major = Field("v", "major", _int(0, 2**16))
@@ -118,6 +139,7 @@ FIELDS: dict[Kind, tuple[Field, ...]] = {
         Field("m", "magic", _text(16)), _major, _minor, _features,
         Field("t", "session", _u64), Field("e", "fence", _u63),
         Field("o", "streams", _tuple_of(_u63, 4096), write=list),
+        Field("mb", "memory", _u63, required=False),
     ),
     Kind.WELCOME: (_major, _minor, _features, Field("i", "incarnation", _u64)),
     Kind.ERROR: (
@@ -152,6 +174,9 @@ FIELDS: dict[Kind, tuple[Field, ...]] = {
     Kind.BEAT: (),
     Kind.CLOSE: (_stream,),
     Kind.GOAWAY: (Field("x", "reason", _text()),),
+    Kind.RELEASE: (
+        Field("p", "slots", _tuple_of(_slot, MAX_RELEASED), write=lambda pairs: [*map(list, pairs)]),
+    ),
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from .messages import (
     Kind,
     Message,
     Open,
+    Release,
     Role,
     Status,
     Welcome,
@@ -63,6 +64,7 @@ _KINDS: dict[type[Message], Kind] = {
     Beat: Kind.BEAT,
     Close: Kind.CLOSE,
     GoAway: Kind.GOAWAY,
+    Release: Kind.RELEASE,
 }
 _OF_THE_LINK = {event.value for event in LinkEvent}
 

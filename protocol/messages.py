@@ -26,6 +26,7 @@ __all__ = [
     "Kind",
     "Message",
     "Open",
+    "Release",
     "Role",
     "Status",
     "StreamMessage",
@@ -42,7 +43,7 @@ class Role(Enum):
 
 
 class Kind(IntEnum):
-    """The header's ``k``. 14 to 17 are kept for RELEASE, TAKE, WORK and DONE."""
+    """The header's ``k``. 15 to 17 are kept for TAKE, WORK and DONE."""
 
     HELLO = 1
     WELCOME = 2
@@ -57,6 +58,7 @@ class Kind(IntEnum):
     BEAT = 11
     CLOSE = 12
     GOAWAY = 13
+    RELEASE = 14
 
 
 class ErrorCode(StrEnum):
@@ -78,6 +80,8 @@ class Hello:
     major: int = 1
     minor: int = 0
     features: tuple[str, ...] = ()
+    #: Bytes of shared memory that the worker may lend over this link.
+    memory: int = 0
     magic: str = "genserver"
 
 
@@ -214,5 +218,12 @@ class GoAway:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The trainer is done with these (segment, generation)s, once per array that named one."""
+
+    slots: tuple[tuple[int, int], ...]
+
+
 StreamMessage = Open | Grant | Item | End | EndAck | Fail | Close
-Message = Hello | Welcome | Error | Status | Beat | GoAway | StreamMessage
+Message = Hello | Welcome | Error | Status | Beat | GoAway | Release | StreamMessage

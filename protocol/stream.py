@@ -27,6 +27,8 @@ class Window:
 
     elements: int
     nbytes: int
+    #: Bytes of a worker's shared memory that the trainer may hold, waiting or in use.
+    held: int = 0
 
 
 @dataclass(frozen=True, slots=True)

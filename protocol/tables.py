@@ -61,6 +61,7 @@ class LinkEvent(Enum):
     STATUS = "STATUS"
     BEAT = "BEAT"
     GOAWAY = "GOAWAY"
+    RELEASE = "RELEASE"
     STREAM = "a stream's message"
     LOSS = "loss"
 
@@ -87,6 +88,7 @@ SENDER: dict[Kind, Role | None] = {
     Kind.BEAT: None,
     Kind.CLOSE: Role.TRAINER,
     Kind.GOAWAY: None,
+    Kind.RELEASE: Role.TRAINER,
 }
 
 _S = StreamState
@@ -145,6 +147,7 @@ LINK: dict[LinkState, dict[LinkEvent, Move]] = {
         _E.STATUS: Move(_L.READY),
         _E.BEAT: Move(_L.READY),
         _E.STREAM: Move(_L.READY),
+        _E.RELEASE: Move(_L.READY),
         _E.ERROR: Move(_L.REFUSED),
         _E.GOAWAY: Move(_L.GONE),
         _E.LOSS: Move(_L.LOST),

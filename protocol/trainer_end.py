@@ -7,9 +7,10 @@ wanted is resumed where it left off. Pure: no socket, clock or thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from .fields import MAX_RELEASED
 from .link import DEAD_AFTER, SUSPECT_AFTER, Link, Numbered
 from .messages import (
     Beat,
@@ -24,13 +25,14 @@ from .messages import (
     Item,
     Message,
     Open,
+    Release,
     Role,
     Status,
     Welcome,
 )
 from .stream import Delivery, PulledStream
 from .tables import LinkState
-from .version import FEATURES
+from .version import MEMORY
 
 __all__ = [
     "Delivered", "Ended", "Event", "Failed", "Left", "Lost", "Refused", "Reborn", "Suspect",
@@ -40,7 +42,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Welcomed:
-    """The link is ready."""
+    """The link is ready; the worker has the abilities ``features`` that were offered."""
+
+    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,8 @@ class TrainerEnd:
         self.session = session
         self.incarnation: int | None = None
         self.link = Link(Role.TRAINER, now)
-        self._fence = 0
+        #: The number of the present link.
+        self.fence = 0
         self._streams: dict[int, PulledStream] = {}
         self._announced: tuple[int, ...] = ()  # in the link's HELLO
         self._out: list[Numbered] = []
@@ -128,14 +133,20 @@ class TrainerEnd:
         """The streams that are not over."""
         return self._streams.values()
 
-    def connect(self, now: float) -> None:
-        """Start a new link; what was to be sent on the old one is dropped."""
-        self._fence += 1
+    def connect(self, now: float, *, memory: int = 0) -> None:
+        """Start a new link; what was to be sent on the old one is dropped.
+
+        With ``memory`` the worker may lend so many bytes of shared memory over it.
+        """
+        self.fence += 1
         self._out.clear()
         self._suspected = False
         self.link = Link(Role.TRAINER, now)
         self._announced = tuple(sorted(self._streams))
-        self._say(Hello(self.session, self._fence, self._announced, features=tuple(FEATURES)), now)
+        features = (MEMORY,) if memory else ()
+        self._say(
+            Hello(self.session, self.fence, self._announced, features=features, memory=memory), now
+        )
 
     def open(self, stream: PulledStream, now: float) -> None:
         """Start a stream, now or as soon as the link is ready."""
@@ -156,6 +167,12 @@ class TrainerEnd:
         message = pulled.close() if pulled is not None else None
         if message is not None:
             self._say_all([message], now)
+
+    def release(self, slots: Sequence[tuple[int, int]], now: float) -> None:
+        """These (segment, generation)s of the present link are of no more use here."""
+        if self.link.state is LinkState.READY:
+            for start in range(0, len(slots), MAX_RELEASED):
+                self._say(Release(tuple(slots[start : start + MAX_RELEASED])), now)
 
     def leave(self, reason: str, now: float) -> None:
         """Say goodbye; the worker forgets the session."""
@@ -207,7 +224,7 @@ class TrainerEnd:
         return out
 
     def _welcome(self, message: Welcome, now: float) -> list[Event]:
-        events: list[Event] = [Welcomed()]
+        events: list[Event] = [Welcomed(message.features)]
         if self.incarnation not in (None, message.incarnation):
             events.append(Reborn(message.incarnation))
         self.incarnation = message.incarnation

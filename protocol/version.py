@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-__all__ = ["FEATURES", "MAGIC", "MAJOR", "MINOR", "agree", "compatible", "refusal_of"]
+__all__ = ["MAGIC", "MAJOR", "MEMORY", "MINOR", "agree", "compatible", "refusal_of"]
 
 #: First words of every HELLO, so that a stranger's bytes are told from an old genserver's.
 MAGIC = "genserver"
@@ -12,8 +12,8 @@ MAGIC = "genserver"
 MAJOR = 1
 #: Minors only add optional header keys and features.
 MINOR = 0
-#: Optional abilities; both ends must name one before either uses it.
-FEATURES: frozenset[str] = frozenset()
+#: An optional ability, which both ends must name before either uses it: elements in shared memory.
+MEMORY = "memory"
 
 
 def compatible(major: int) -> bool:
@@ -27,6 +27,6 @@ def refusal_of(major: int) -> str:
     return f"this server speaks protocol {MAJOR}, the trainer {major}; upgrade {older}"
 
 
-def agree(theirs: Collection[str], ours: Collection[str] = FEATURES) -> frozenset[str]:
+def agree(theirs: Collection[str], ours: Collection[str]) -> frozenset[str]:
     """The features that both ends have."""
     return frozenset(ours) & frozenset(theirs)

@@ -7,6 +7,7 @@ Feed it messages and time, send what `outgoing` yields, act on the events. Pure.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from .chunk import Chunk
@@ -24,15 +25,19 @@ from .messages import (
     Hello,
     Message,
     Open,
+    Release,
     Role,
     StreamMessage,
     Welcome,
 )
 from .stream import ServedStream
 from .tables import LinkState, StreamState
-from .version import FEATURES, MAGIC, agree, compatible, refusal_of
+from .version import MAGIC, MEMORY, agree, compatible, refusal_of
 
-__all__ = ["Credit", "Dropped", "Event", "Key", "MAX_STREAMS", "Started", "WorkerEnd"]
+__all__ = [
+    "Credit", "Dropped", "Event", "Joined", "Key", "MAX_STREAMS", "Released", "Started",
+    "WorkerEnd",
+]  # fmt: skip
 
 #: Streams that a worker holds open at once: each has a live generator (design 4.1).
 MAX_STREAMS = 8
@@ -69,7 +74,26 @@ class Dropped:
     key: Key
 
 
-Event = Started | Credit | Dropped
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A new link of a trainer that can be lent ``memory`` bytes; what its old link was lent is
+    no longer the worker's to write to."""
+
+    peer: bytes
+    session: int
+    fence: int
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The trainer at ``peer`` is done with these (segment, generation)s."""
+
+    peer: bytes
+    slots: tuple[tuple[int, int], ...]
+
+
+Event = Started | Credit | Dropped | Joined | Released
 
 
 @dataclass(slots=True)
@@ -93,8 +117,10 @@ class _Peer:
 class WorkerEnd:
     """State of one worker's conversations."""
 
-    def __init__(self, incarnation: int) -> None:
+    def __init__(self, incarnation: int, features: Collection[str] = ()) -> None:
+        """``features`` are the optional abilities of this process."""
         self.incarnation = incarnation
+        self._features = frozenset(features)
         self._ready = False
         self._early: dict[bytes, Hello] = {}
         self._peers: dict[bytes, _Peer] = {}
@@ -111,13 +137,19 @@ class WorkerEnd:
         """Trainers that are remembered."""
         return len(self._sessions)
 
-    def serve(self, now: float) -> None:
+    def serve(self, now: float) -> list[Event]:
         """The element spec is known: welcome those who came early."""
         self._ready = True
         early, self._early = self._early, {}
+        events: list[Event] = []
         for peer, hello in early.items():
             if peer in self._peers:
-                self._hello(peer, self._peers[peer], hello, now)
+                events += self._hello(peer, self._peers[peer], hello, now)
+        return events
+
+    def knows(self, peer: bytes) -> bool:
+        """Whether this is a link in use."""
+        return peer in self._peers
 
     def receive(self, peer: bytes, numbered: Numbered, now: float) -> list[Event]:
         """Apply a message. `RemoteProtocolError` on a breach: call `refuse`."""
@@ -139,6 +171,8 @@ class WorkerEnd:
         if known.session is None or known.session.peer != peer:
             return []  # superseded by a newer link of its session
         known.session.last_heard = now
+        if isinstance(message, Release):
+            return [Released(peer, message.slots)]
         if isinstance(message, Open | Grant | EndAck | Close):
             return self._stream(peer, known, message, now)
         return []
@@ -228,10 +262,13 @@ class WorkerEnd:
         session.fence, session.peer, session.last_heard = hello.fence, peer, now
         session.opened.clear()
         known.session = session
-        features = tuple(sorted(agree(hello.features, FEATURES)))
-        self._say(peer, Welcome(self.incarnation, features=features), now)
+        features = agree(hello.features, self._features)
+        self._say(peer, Welcome(self.incarnation, features=tuple(sorted(features))), now)
         unwanted = [i for i in session.streams if i not in hello.streams]
-        return [self._drop(session, stream) for stream in unwanted]
+        events = [self._drop(session, stream) for stream in unwanted]
+        if MEMORY in features:
+            events.append(Joined(peer, hello.session, hello.fence, hello.memory))
+        return events
 
     def _stream(self, peer: bytes, known: _Peer, message: StreamMessage, now: float) -> list[Event]:
         session = known.session

@@ -22,7 +22,7 @@ from genserver.protocol.endpoint import DEFAULT_ENDPOINT, Endpoint, parse_endpoi
 from genserver.protocol.errors import EndpointError, GenserverError, Unreachable
 from genserver.protocol.messages import Status
 from genserver.protocol.transport.connection import Connection, connect
-from genserver.protocol.transport.distance import choose_endpoint
+from genserver.protocol.transport.distance import choose_route
 from genserver.protocol.transport.platform import can_serve
 from genserver.protocol.transport.sockets import check_reachable, check_safe
 
@@ -349,9 +349,11 @@ def _transport(endpoint: Endpoint, status: Status, worker: Any) -> str:
     if not worker.ipc and not worker.port:
         return ""
     try:
-        return str(choose_endpoint(endpoint, status, worker, "auto"))
-    except EndpointError:
-        return "unreachable from here"
+        route = choose_route(endpoint, status, worker, "auto")
+    except EndpointError as error:
+        return f"unreachable from here: {error.reason}"
+    through = "shared memory and " if route.memory else ""
+    return f"{through}{route.endpoint}" + (f" ({route.why})" if route.why else "")
 
 
 def _format(report: dict[str, Any]) -> str:

@@ -19,10 +19,12 @@ from typing import Any
 from genserver.protocol.endpoint import Endpoint, parse_endpoint
 from genserver.protocol.errors import EndpointError
 from genserver.protocol.spec import ElementSpec
+from genserver.protocol.transport.lender import make_lender
 from genserver.protocol.transport.loop import Loop
 from genserver.protocol.transport.platform import die_with_parent, raise_descriptor_limit
 from genserver.protocol.transport.serving import DataEnd
 from genserver.protocol.transport.sockets import Router, close_context
+from genserver.protocol.version import MEMORY
 from genserver.protocol.worker_end import WorkerEnd
 
 from .config import ConfigError
@@ -95,7 +97,9 @@ class _Process:
         self._index: int = config["index"]
         self._loop = Loop()
         self._router = Router()
-        self._data = DataEnd(self._loop, self._router, WorkerEnd(secrets.randbits(64)))
+        lender = make_lender(config["ipc"])
+        end = WorkerEnd(secrets.randbits(64), () if lender is None else (MEMORY,))
+        self._data = DataEnd(self._loop, self._router, end, lender)
         self._commands = LineReader(down)
         self._loop.add(down, self._read_commands)
         self._thread = threading.Thread(target=self._do_io, name="genserver-io", daemon=True)

@@ -49,6 +49,12 @@ class StreamHandle:
         post = self._core.loop.call if urgent else self._core.loop.later
         post(lambda: self._core.took(self._worker, self._stream, delivery))
 
+    @property
+    def crowded(self) -> bool:
+        """Whether the consumer holds on to so much received memory that it should copy what it
+        keeps: else the worker would have to do without shared memory. Any thread."""
+        return self._core.crowded(self._worker, self._window.held * 3 // 4)
+
     def close(self) -> None:
         """Free the stream. Any thread, also a finalizer; does not block."""
         self._core.loop.call(lambda: self._core.close_stream(self._worker, self._stream))

@@ -40,10 +40,12 @@ from ..trainer_end import (
     Told,
     Welcomed,
 )
-from .distance import choose_endpoint
+from .buffers import BufferPool
+from .distance import Route, choose_route
 from .inbox import Inbox
 from .loop import Loop
 from .peer_link import PeerLink
+from .platform import has_ipc, host_id
 from .process import on_interrupt
 
 __all__ = ["Consumer", "Core"]
@@ -97,6 +99,8 @@ class Core:
         self._mute = 0.0
         self._ticked = time.monotonic()
         self._workers: dict[int, _Worker] = {}
+        self._buffers = BufferPool()
+        self._explained = False
         self._forget_signals = on_interrupt(self._interrupt, self._crashed)
         loop.call(self._start)
 
@@ -109,11 +113,12 @@ class Core:
         peer = self._workers.get(worker)
         if peer is None:
             try:
-                self._endpoint_of(worker)
+                self._explain(worker, self._route_to(worker))
             except EndpointError as error:
                 consumer.inbox.fail(error)
                 return
-            peer = self._workers[worker] = _Worker(self._new_link(worker))
+            memory = consumer.pulled.window.held
+            peer = self._workers[worker] = _Worker(self._new_link(worker, memory))
             peer.link.link()
         peer.consumers[consumer.pulled.id] = consumer
         peer.link.end.open(consumer.pulled, time.monotonic())
@@ -125,6 +130,15 @@ class Core:
         if peer is not None:
             peer.link.end.took(stream, delivery, time.monotonic())
             peer.link.flush()
+
+    def crowded(self, worker: int, limit: int) -> bool:
+        """Whether more than ``limit`` bytes that a worker sent are still seen. Any thread."""
+        peer = self._workers.get(worker)
+        return peer is not None and peer.link.held > limit
+
+    def transports(self) -> set[str]:
+        """How the workers in use are reached. Any thread."""
+        return {peer.link.transport for peer in list(self._workers.values())}
 
     def close_stream(self, worker: int, stream: int) -> None:
         peer = self._workers.get(worker)
@@ -139,9 +153,10 @@ class Core:
         self._control = PeerLink(
             self.loop,
             self._session,
-            endpoint=lambda: self.endpoint,
+            route=lambda: Route(self.endpoint),
             on_event=self._on_control,
             spec=lambda _: None,
+            buffers=self._buffers,
         )
         self._control.link()
         self.loop.every_tick(self._tick)
@@ -151,6 +166,7 @@ class Core:
         links = [self._control, *(worker.link for worker in self._workers.values())]
         for link in links:
             link.tick(now)
+        self._buffers.tick(now)
         self._give_up(now)
         self._expect_status(now)
         idle = self.idle_since is not None and now - self.idle_since >= GRACE
@@ -190,24 +206,35 @@ class Core:
         assert self._control is not None  # set before the first tick
         self._control.close()
 
-    def _new_link(self, worker: int) -> PeerLink:
+    def _new_link(self, worker: int, memory: int) -> PeerLink:
         return PeerLink(
             self.loop,
             self._session,
-            endpoint=lambda: self._endpoint_of(worker),
+            route=lambda: self._route_to(worker),
             on_event=lambda event: self._on_worker(worker, event),
             spec=lambda stream: self._spec_of(worker, stream),
+            buffers=self._buffers,
+            memory=memory,
         )
 
     def _spec_of(self, worker: int, stream: int) -> ElementSpec | None:
         consumer = self._workers[worker].consumers.get(stream)
         return None if consumer is None else consumer.spec
 
-    def _endpoint_of(self, worker: int) -> Endpoint:
+    def _route_to(self, worker: int) -> Route:
         assert self.status is not None  # streams are opened after the status arrived
-        return choose_endpoint(
+        return choose_route(
             self.endpoint, self.status, self.status.workers[worker], self._transport
         )
+
+    def _explain(self, worker: int, route: Route) -> None:
+        """Say once why workers of this very host are not reached the short way."""
+        assert self.status is not None  # streams are opened after the status arrived
+        if route.why and self.status.host == host_id() and has_ipc() and not self._explained:
+            self._explained = True
+            logger.warning(
+                "elements of worker %d travel by %s: %s", worker, route.transport, route.why
+            )
 
     def _on_control(self, event: Event) -> None:
         if isinstance(event, Told):

@@ -3,30 +3,63 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 from ..endpoint import Endpoint
 from ..errors import EndpointError
 from ..messages import Status, WorkerStatus
-from .platform import has_ipc, host_id
+from .lender import memory_path
+from .platform import has_ipc, has_memory, host_id
 
-__all__ = ["choose_endpoint"]
+__all__ = ["TRANSPORTS", "Route", "choose_route"]
+
+#: What a user may insist on; "auto" takes the first of the others that works.
+TRANSPORTS = ("auto", "memory", "ipc", "tcp")
 
 
-def choose_endpoint(
-    control: Endpoint, status: Status, worker: WorkerStatus, transport: str
-) -> Endpoint:
-    """The endpoint of a worker's data, by distance.
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a worker's data comes from, whether it may come through shared memory, and why."""
 
-    "auto" takes ipc when both are on one host and the file can be seen, else tcp; "ipc" and "tcp"
-    insist. `EndpointError` when there is none.
+    endpoint: Endpoint
+    memory: bool = False
+    #: Why it is no shorter one, "" when it is the shortest.
+    why: str = ""
+
+    @property
+    def transport(self) -> str:
+        """One of `TRANSPORTS`."""
+        return "memory" if self.memory else self.endpoint.scheme
+
+
+def choose_route(control: Endpoint, status: Status, worker: WorkerStatus, transport: str) -> Route:
+    """The way to a worker: memory, else ipc, else tcp, or just the ``transport`` that is asked for.
+
+    `EndpointError` when there is none.
     """
-    near = (
-        has_ipc() and bool(worker.ipc) and status.host == host_id() and os.path.exists(worker.ipc)
-    )
-    if near and transport in ("auto", "ipc"):
-        return Endpoint("ipc", path=worker.ipc)
+    far = _why_far(status, worker)
+    memory = not far and has_memory() and os.path.exists(memory_path(worker.ipc))
+    ipc = Endpoint("ipc", path=worker.ipc) if not far else None
+    if ipc is not None and memory and transport in ("auto", "memory"):
+        return Route(ipc, memory=True)
+    if ipc is not None and transport in ("auto", "ipc"):
+        return Route(ipc, why="" if transport == "ipc" else "the worker has no shared memory")
     if worker.port and control.scheme == "tcp" and transport in ("auto", "tcp"):
-        return control.with_port(worker.port)
+        return Route(control.with_port(worker.port), why="" if transport == "tcp" else far)
+    reason = f": {far}" if far and transport != "tcp" else ""
     raise EndpointError(
-        str(control), f"worker {worker.index} cannot be reached by {transport} from here"
+        str(control), f"worker {worker.index} cannot be reached by {transport} from here{reason}"
     )
+
+
+def _why_far(status: Status, worker: WorkerStatus) -> str:
+    """Why the worker's files cannot be used, or ""."""
+    if not has_ipc() or not worker.ipc:
+        return "there are no socket files on this system"
+    if status.host != host_id():
+        return "it is another host"
+    if not os.path.exists(worker.ipc):
+        return "the worker's socket file cannot be seen from here (another container?)"
+    if not os.access(worker.ipc, os.R_OK | os.W_OK):
+        return "the worker's socket file belongs to another user"
+    return ""

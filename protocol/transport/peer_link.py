@@ -1,6 +1,7 @@
 """The connecting end's shell: one server process, and the socket of the current link to it.
 
-Owns one DEALER at a time and throws it away with its link. Runs on the loop's thread only.
+Owns one DEALER at a time and what the worker lent over it, and throws both away with the link. Runs
+on the loop's thread only.
 """
 
 from __future__ import annotations
@@ -9,17 +10,28 @@ import logging
 import time
 from collections.abc import Callable
 
-import numpy as np
-
 from ..chunk import Chunk
-from ..codec import ItemHeader, decode_header, decode_item, encode, frame_sizes
-from ..endpoint import Endpoint
+from ..codec import (
+    Frame,
+    ItemHeader,
+    Part,
+    Placed,
+    decode_header,
+    decode_item,
+    encode,
+    parts_of,
+    placed_in,
+)
 from ..errors import EndpointError, RemoteProtocolError
 from ..link import Numbered
 from ..messages import Item, Message
 from ..spec import ElementSpec
 from ..tables import LinkState
 from ..trainer_end import Event, Lost, TrainerEnd
+from .borrower import Borrower
+from .buffers import BufferPool
+from .distance import Route
+from .leases import Bytes
 from .loop import Loop
 from .sockets import Dealer
 
@@ -27,21 +39,11 @@ __all__ = ["PeerLink"]
 
 logger = logging.getLogger("genserver")
 
-#: What TensorFlow and its Eigen kernels can alias, in bytes: other memory is copied with the GIL
-#: held (design 6).
-ALIGNMENT = 64
 #: Back-off between new links after a loss, in seconds: first and longest.
 RELINK_FIRST, RELINK_LONGEST = 0.1, 5.0
 #: A tick that comes so late (seconds) means that this process slept; the peer is judged at the
 #: next one, when what arrived meanwhile has been read.
 OVERSLEPT = 2.0
-
-
-def aligned(nbytes: int) -> memoryview:
-    """Fresh memory that starts on a multiple of `ALIGNMENT`."""
-    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
-    shift = -raw.ctypes.data % ALIGNMENT
-    return raw[shift : shift + nbytes].data
 
 
 class PeerLink:
@@ -52,17 +54,26 @@ class PeerLink:
         loop: Loop,
         session: int,
         *,
-        endpoint: Callable[[], Endpoint],
+        route: Callable[[], Route],
         on_event: Callable[[Event], None],
         spec: Callable[[int], ElementSpec | None],
+        buffers: BufferPool,
+        memory: int = 0,
     ) -> None:
-        """``spec`` says what the elements of a stream look like, None for one that is closed."""
+        """``spec`` says what the elements of a stream look like, None for one that is closed.
+
+        ``memory`` bytes at most may be lent over the link; what comes through the socket is
+        received into ``buffers``.
+        """
         now = time.monotonic()
         self.end = TrainerEnd(session, now)
         #: When the peer was last heard on any link, monotonic seconds.
         self.heard = now
         self._loop = loop
-        self._endpoint = endpoint
+        self._route = route
+        self._buffers = buffers
+        self._memory = memory
+        self._borrower: Borrower | None = None
         self._on_event = on_event
         self._spec = spec
         self._dealer: Dealer | None = None
@@ -73,12 +84,21 @@ class PeerLink:
     def link(self) -> None:
         """Make a new link; the old socket is thrown away."""
         self._drop_socket()
-        self.end.connect(time.monotonic())
         try:
-            self._dealer = Dealer(self._endpoint())
+            route = self._route()
+            self._dealer = Dealer(route.endpoint)
         except EndpointError as error:  # its name cannot be resolved at the moment
+            self.end.connect(time.monotonic())
             self._dispatch(self.end.lose(str(error)))
             return
+        if route.memory and self._memory:
+            self._borrow(route.endpoint.path)
+        memory = self._memory if self._borrower is not None else 0
+        self.end.connect(time.monotonic(), memory=memory)
+        if self._borrower is not None and not self._borrower.introduce(
+            self.end.session, self.end.fence
+        ):
+            self._lend_no_more("the worker does not take note")
         self._loop.add(self._dealer, self._readable)
         self.flush()
 
@@ -101,12 +121,49 @@ class PeerLink:
         if overslept:
             return
         self._dispatch(self.end.tick(now))
+        self._release()
         self.flush()
         if self.end.link.state is LinkState.LOST and now >= self._relink_at:
             self._back_off = min(self._back_off * 2, RELINK_LONGEST)
             self.link()
 
+    @property
+    def transport(self) -> str:
+        """How elements come at present: "memory", "ipc" or "tcp"."""
+        return "memory" if self._borrower is not None else self._route().endpoint.scheme
+
+    @property
+    def held(self) -> int:
+        """Bytes of received memory that somebody still sees."""
+        return self._buffers.held + (0 if self._borrower is None else self._borrower.held)
+
+    def _borrow(self, ipc: str) -> None:
+        try:
+            self._borrower = Borrower(self._loop, ipc, self._release)
+        except OSError as error:
+            self._lend_no_more(str(error.strerror or error).lower())
+
+    def _lend_no_more(self, why: str) -> None:
+        """Shared memory does not work with this worker; said once."""
+        logger.warning("no shared memory with the worker (%s): its socket is used instead", why)
+        self._memory = 0
+        self._return_memory()
+
+    def _return_memory(self) -> None:
+        if self._borrower is not None:
+            self._borrower.close()
+            self._borrower = None
+
+    def _release(self) -> None:
+        """Tell the worker which of its slots nobody sees any more."""
+        if self._borrower is not None:
+            slots = self._borrower.ended()
+            if slots:
+                self.end.release(slots, time.monotonic())
+                self.flush()
+
     def _drop_socket(self) -> None:
+        self._return_memory()
         if self._dealer is not None:
             self._loop.remove(self._dealer)
             self._dealer.close()
@@ -135,6 +192,7 @@ class PeerLink:
             dealer.skip()
             events = self.end.lose(str(error))
         self._dispatch(events)
+        self._release()
         self.flush()
         return self._dealer is not None
 
@@ -149,17 +207,32 @@ class PeerLink:
     def _read_item(self, dealer: Dealer, item: ItemHeader) -> Message:
         """Receive each frame straight into aligned memory that TensorFlow can alias."""
         spec = self._spec(item.stream)
-        if spec is None:
-            dealer.skip()  # closed here, and the worker had not heard it yet
+        if spec is None:  # closed here, and the worker had not heard it yet
+            dealer.skip()
+            gone = [(placed.segment, placed.generation) for placed in placed_in(item)]
+            if gone:
+                self.end.release(gone, time.monotonic())
             return Item(item.stream, item.first, Chunk(0, 0, ()))
-        buffers = []
-        for size in frame_sizes(item, spec):
-            if not dealer.more:
-                raise RemoteProtocolError("an announced frame is missing")
-            buffer = aligned(size)
-            if dealer.receive_into(buffer) != size:
-                raise RemoteProtocolError("a frame of another size than announced")
-            buffers.append(buffer)
+        memory = [self._part(dealer, part) for part in parts_of(item, spec)]
         if dealer.more:
             raise RemoteProtocolError("frames that were not announced")
-        return decode_item(item, buffers, spec)
+        return decode_item(item, memory, spec)
+
+    def _part(self, dealer: Dealer, part: Part) -> Frame:
+        if isinstance(part, Placed):
+            return self._lease(part).data
+        if not dealer.more:
+            raise RemoteProtocolError("an announced frame is missing")
+        buffer = self._buffers.take(part, time.monotonic()).data
+        if dealer.receive_into(buffer) != part:
+            raise RemoteProtocolError("a frame of another size than announced")
+        return buffer
+
+    def _lease(self, placed: Placed) -> Bytes:
+        if self._borrower is None:
+            raise RemoteProtocolError("an array in shared memory that nobody lent")
+        try:
+            return self._borrower.lease(placed)
+        except RemoteProtocolError as error:
+            self._lend_no_more(str(error))  # the next link does without
+            raise

@@ -16,7 +16,8 @@ import tempfile
 from collections.abc import Callable
 
 __all__ = [
-    "after_fork_in_child", "can_serve", "die_with_parent", "has_ipc", "host_id", "memory_size",
+    "after_fork_in_child", "can_serve", "die_with_parent", "has_ipc", "has_memory", "host_id",
+    "memory_size",
     "private_folder_parent", "raise_descriptor_limit", "try_lock", "usable_cores",
 ]  # fmt: skip
 
@@ -32,6 +33,11 @@ def can_serve() -> bool:
 def has_ipc() -> bool:
     """Whether trainers and workers of one host may meet at a file instead of a port."""
     return _LINUX
+
+
+def has_memory() -> bool:
+    """Whether processes of one host may share memory without a name."""
+    return _LINUX and hasattr(os, "memfd_create")
 
 
 def host_id() -> str:

@@ -1,6 +1,6 @@
 """The bound end: a worker's data socket and the supervisor's control socket, on a `Loop`.
 
-Owns its routers. Runs on the loop's thread only. Decides nothing: the pure ends do.
+Owns its routers and a worker's shared memory. Runs on the loop's thread only. Decides nothing: the pure ends do.
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ from ..messages import (
 )
 from ..spec import ElementSpec
 from ..tables import LinkState
-from ..version import FEATURES, MAGIC, agree, compatible, refusal_of
-from ..worker_end import Key, WorkerEnd
+from ..version import MAGIC, compatible, refusal_of
+from ..worker_end import Event, Joined, Key, Released, WorkerEnd
+from .buffers import BufferPool
 from .exchange import Exchange
+from .leases import Bytes
+from .lender import Lender
 from .loop import Loop
 from .sockets import Router
 
@@ -105,23 +108,26 @@ class _Bound(ABC):
 class DataEnd(_Bound):
     """A worker's end: moves chunks from the exchange to the trainers that opened the streams."""
 
-    def __init__(self, loop: Loop, router: Router, end: WorkerEnd) -> None:
+    def __init__(
+        self, loop: Loop, router: Router, end: WorkerEnd, lender: Lender | None = None
+    ) -> None:
+        """Closes ``lender``, the worker's shared memory."""
         super().__init__(loop, router)
         self.end = end
+        self._lender = lender
+        self._buffers = BufferPool()
         self.exchange = Exchange(self._notify)
         self._flushed: dict[Key, float] = {}
         self._waiting: set[Key] = set()
 
     def tick(self, now: float) -> None:
         self._flush_due(now)
-        for event in self.end.tick(now):
-            self.exchange.apply(event)
-        self._send()
+        self._apply(self.end.tick(now))
+        if self._lender is not None:
+            self._lender.prune(self.end.knows)
 
     def receive(self, peer: bytes, numbered: Numbered, now: float) -> None:
-        for event in self.end.receive(peer, numbered, now):
-            self.exchange.apply(event)
-        self._send()
+        self._apply(self.end.receive(peer, numbered, now))
 
     def refuse(self, peer: bytes, text: str, now: float) -> None:
         self.end.refuse(peer, text, now)
@@ -130,13 +136,38 @@ class DataEnd(_Bound):
     def serve(self, spec: ElementSpec) -> None:
         """The element spec is known: streams may be opened."""
         self.exchange.spec = spec
-        self.end.serve(time.monotonic())
-        self._send()
+        self._apply(self.end.serve(time.monotonic()))
+
+    def deliver(self, peer: bytes, numbered: Numbered) -> bool:
+        lender = self._lender
+        if lender is None:
+            return super().deliver(peer, numbered)
+        return self._router.send(peer, encode(numbered, lambda array: lender.place(peer, array)))
+
+    def allocate(self, session: int, nbytes: int) -> Bytes:
+        """Memory for a column that goes to a session's trainer. The runner's thread."""
+        lent = None if self._lender is None else self._lender.allocate(session, nbytes)
+        return self._buffers.take(nbytes, time.monotonic()) if lent is None else lent
+
+    def close(self) -> None:
+        super().close()
+        if self._lender is not None:
+            self._lender.close()
 
     def leave(self, reason: str) -> None:
         """Say goodbye to all trainers."""
         now = time.monotonic()
         self.end.leave(reason, now)
+        self._send()
+
+    def _apply(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, Joined) and self._lender is not None:
+                self._lender.join(event.peer, event.session, event.fence, event.memory)
+            elif isinstance(event, Released) and self._lender is not None:
+                self._lender.released(event.peer, event.slots)
+            else:
+                self.exchange.apply(event)
         self._send()
 
     def _notify(self, key: Key, now: bool) -> None:
@@ -233,8 +264,7 @@ class ControlEnd(_Bound):
             text = refusal_of(hello.major)
             self._say(peer, Error(ErrorCode.VERSION.value, text), now)
             return
-        features = tuple(sorted(agree(hello.features, FEATURES)))
-        self._say(peer, Welcome(self._incarnation, features=features), now)
+        self._say(peer, Welcome(self._incarnation), now)
         self._say(peer, self._status(), now)
 
     def _say(self, peer: bytes, message: Message, now: float) -> None:

@@ -27,7 +27,8 @@ from ..fields import MAX_HEADER
 from .platform import has_ipc, try_lock
 
 __all__ = [
-    "Dealer", "Poller", "Router", "WakeUp", "check_reachable", "check_safe", "close_context",
+    "Courier", "Couriers", "Dealer", "Poller", "Router", "WakeUp", "check_reachable", "check_safe",
+    "close_context",
 ]  # fmt: skip
 
 #: A fence against bugs, never the regulator: twice the largest window of credit, and some.
@@ -181,6 +182,96 @@ class Dealer:
 
     def close(self) -> None:
         self.raw.close(linger=0)
+
+
+class Courier:
+    """Carries file descriptors between two processes of one host, each with a short text.
+
+    One end of a unix socket that keeps messages apart; nothing here waits. What was sent before a
+    ZeroMQ message can be received as soon as that message is there.
+    """
+
+    def __init__(self, raw: socket.socket) -> None:
+        self._raw = raw
+        raw.setblocking(False)
+
+    @classmethod
+    def connect(cls, path: str) -> Courier:
+        """To a `Couriers`; `OSError` when nobody may or can."""
+        raw = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            raw.setblocking(False)
+            raw.connect(path)
+        except OSError:
+            raw.close()
+            raise
+        return cls(raw)
+
+    @property
+    def fd(self) -> int:
+        """For the poller."""
+        return self._raw.fileno()
+
+    def send(self, text: bytes, descriptor: int | None = None) -> bool:
+        """False when the other end is gone or does not read."""
+        try:
+            if descriptor is None:
+                self._raw.send(text)
+            else:
+                socket.send_fds(self._raw, [text], [descriptor])
+        except OSError:
+            return False
+        return True
+
+    def receive(self, longest: int = 64) -> tuple[bytes, int | None] | None:
+        """(text, descriptor) of a waiting message, or None; the text is empty at the end."""
+        try:
+            text, descriptors, flags, _ = socket.recv_fds(self._raw, longest, 1)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b"", None
+        if flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC):  # no descriptor left, or not ours
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return b"", None
+        return text, descriptors[0] if descriptors else None
+
+    def close(self) -> None:
+        self._raw.close()
+
+
+class Couriers:
+    """The bound end, a file that only its owner may connect to."""
+
+    def __init__(self, path: str) -> None:
+        """Raises `OSError` when it cannot be made."""
+        self._path = path
+        self._raw = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._raw.setblocking(False)
+            self._raw.bind(path)
+            os.chmod(path, 0o600)
+            self._raw.listen(64)
+        except OSError:
+            self._raw.close()
+            raise
+
+    @property
+    def fd(self) -> int:
+        """For the poller."""
+        return self._raw.fileno()
+
+    def accept(self) -> Courier | None:
+        """Somebody who waits, or None."""
+        try:
+            return Courier(self._raw.accept()[0])
+        except OSError:
+            return None
+
+    def close(self) -> None:
+        self._raw.close()
+        _unlink(self._path)
 
 
 class WakeUp:

@@ -142,7 +142,7 @@ def test_probe_reports_what_is_served(serve: Serve) -> None:
     assert report["seed"] == 11
     assert sorted(w["pid"] for w in report["workers"]) == sorted(processes_of(server.pid))
     assert {w["state"] for w in report["workers"]} == {"ready"}
-    near = "ipc://" if has_ipc() else "tcp://"
+    near = "shared memory" if has_ipc() else "tcp://"
     assert all(w["transport"].startswith(near) for w in report["workers"])
     text = genserver("probe", server.endpoint).stdout
     assert "worker 1     ready" in text

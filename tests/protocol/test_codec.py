@@ -20,7 +20,7 @@ from genserver.protocol.codec import (
     decode_header,
     decode_item,
     encode,
-    frame_sizes,
+    parts_of,
 )  # fmt: skip
 from genserver.protocol.dtypes import numpy_dtype
 from genserver.protocol.errors import LocalProtocolError, RemoteProtocolError
@@ -92,7 +92,7 @@ def test_item_round_trip(sample: Sample) -> None:
     frames = encode(Numbered(9, item))
     number, header = decode_header(bytes(frames[0]))
     assert number == 9
-    assert frame_sizes(header, sample.spec) == [memoryview(f).nbytes for f in frames[1:]]
+    assert parts_of(header, sample.spec) == [memoryview(f).nbytes for f in frames[1:]]
     back = received(frames, sample.spec)
     assert (back.stream, back.first, back.chunk.n) == (3, 5, item.chunk.n)
     assert back.chunk.nbytes == item.chunk.nbytes
@@ -369,7 +369,7 @@ def test_shapes_that_overflow(tail: list[int]) -> None:
     refuse_item(spec, [0, [1, *tail]], frames=(b"",))
     refuse_item(spec.replace("uint8", "bytes"), [2, [1, *tail], []])
     with pytest.raises(RemoteProtocolError):
-        frame_sizes(item_header(spec, [0, [1, *tail]]), parse_spec(spec))
+        parts_of(item_header(spec, [0, [1, *tail]]), parse_spec(spec))
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,7 @@ def test_malformed_arrays(spec: str, array: Any, frames: tuple[bytes, ...]) -> N
 def test_no_frame_has_a_negative_size(size: int) -> None:
     """A transport that makes room for the announced frames is never asked for less than none."""
     with pytest.raises(RemoteProtocolError, match="malformed length"):
-        frame_sizes(item_header("bytes", [1, [1], size]), parse_spec("bytes"))
+        parts_of(item_header("bytes", [1, [1], size]), parse_spec("bytes"))
 
 
 @pytest.mark.parametrize("marks", [[1, 3], [0, 2], [0, 2**63], [2, 0], [3, 3], [0, 2**64 - 1]])

@@ -343,7 +343,9 @@ def test_numbers_are_kept_or_refused(value: complex, dtype: str) -> None:
         assert complex(leaf) == value
         assert int(leaf.real if leaf.dtype.kind == "c" else leaf) == value
     else:
-        assert leaf.tobytes() == np.asarray(value).astype(numpy_dtype(dtype)).tobytes()
+        with np.errstate(all="ignore"):  # some casts of a NaN warn, and are the expected value
+            expected = np.asarray(value).astype(numpy_dtype(dtype))
+        assert leaf.tobytes() == expected.tobytes()
 
 
 def test_a_memoryview_of_numbers_is_an_array() -> None:

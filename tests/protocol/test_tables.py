@@ -20,25 +20,25 @@ from genserver.protocol.tables import (
 
 # Each row decides about every column, in this order; a new member must be given one.
 # "-" is an error, "~X" is legal only when received.
-KINDS = "HELLO WELCOME ERROR STATUS OPEN GRANT ITEM END END_ACK FAIL BEAT CLOSE GOAWAY"
+KINDS = "HELLO WELCOME ERROR STATUS OPEN GRANT ITEM END END_ACK FAIL BEAT CLOSE GOAWAY RELEASE"
 STREAM_ROWS = {
-    "IDLE": "- - - - OPEN - - - - - - - -",
-    "OPEN": "- - FAILED - OPEN OPEN OPEN ENDED - FAILED - CLOSED -",
-    "ENDED": "- - - - OPEN ~ENDED - ENDED CLOSED - - CLOSED -",
-    "FAILED": "- - - - FAILED ~FAILED - - - FAILED - CLOSED -",
-    "CLOSED": "- - ~CLOSED - - ~CLOSED ~CLOSED ~CLOSED CLOSED ~CLOSED - ~CLOSED -",
+    "IDLE": "- - - - OPEN - - - - - - - - -",
+    "OPEN": "- - FAILED - OPEN OPEN OPEN ENDED - FAILED - CLOSED - -",
+    "ENDED": "- - - - OPEN ~ENDED - ENDED CLOSED - - CLOSED - -",
+    "FAILED": "- - - - FAILED ~FAILED - - - FAILED - CLOSED - -",
+    "CLOSED": "- - ~CLOSED - - ~CLOSED ~CLOSED ~CLOSED CLOSED ~CLOSED - ~CLOSED - -",
 }
-EVENTS = "HELLO WELCOME ERROR STATUS BEAT GOAWAY STREAM LOSS"
+EVENTS = "HELLO WELCOME ERROR STATUS BEAT GOAWAY RELEASE STREAM LOSS"
 LINK_ROWS = {
-    "NEW": "GREETING - - - - GONE - LOST",
-    "GREETING": "- READY REFUSED - - GONE - LOST",
-    "READY": "- - REFUSED READY READY GONE READY LOST",
-    "REFUSED": "~REFUSED " * 8,
-    "LOST": "~LOST " * 8,
-    "GONE": "~GONE " * 8,
+    "NEW": "GREETING - - - - GONE - - LOST",
+    "GREETING": "- READY REFUSED - - GONE - - LOST",
+    "READY": "- - REFUSED READY READY GONE READY READY LOST",
+    "REFUSED": "~REFUSED " * 9,
+    "LOST": "~LOST " * 9,
+    "GONE": "~GONE " * 9,
 }
 SENDERS = {
-    Role.TRAINER: {"HELLO", "OPEN", "GRANT", "END_ACK", "CLOSE", "BEAT", "GOAWAY"},
+    Role.TRAINER: {"HELLO", "OPEN", "GRANT", "END_ACK", "CLOSE", "BEAT", "GOAWAY", "RELEASE"},
     Role.SERVER: {"WELCOME", "ERROR", "STATUS", "ITEM", "END", "FAIL", "BEAT", "GOAWAY"},
 }
 

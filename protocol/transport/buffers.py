@@ -1,0 +1,89 @@
+"""Memory for what arrives over sockets: aligned, and used again once nobody sees it any more.
+
+Fresh memory costs a page fault for every 4 KiB, which is a third of the time of a large element;
+TensorFlow and the user give a buffer back by forgetting the array over it. Owns the idle buffers.
+"""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from .leases import Bytes, Lease, address_of
+
+__all__ = ["ALIGNMENT", "SMALLEST", "BufferPool", "aligned"]
+
+#: What TensorFlow and its Eigen kernels can alias, in bytes: other memory is copied with the GIL
+#: held (design 6).
+ALIGNMENT = 64
+#: Less than this many bytes is not worth a buffer of the pool: malloc keeps such memory anyway.
+SMALLEST = 64 * 1024
+#: An idle buffer is kept so long (seconds).
+KEEP_SECONDS = 10.0
+#: A buffer of up to so many times the wanted size is taken.
+SLACK = 1.25
+
+
+def aligned(nbytes: int) -> Bytes:
+    """Fresh memory that starts on a multiple of `ALIGNMENT`."""
+    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+    shift = -address_of(raw) % ALIGNMENT
+    return raw[shift : shift + nbytes]
+
+
+class _Buffer:
+    """Pages of our own. Large ones where the system has them: fewer faults."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._map = mmap.mmap(-1, size)
+        if sys.platform == "linux":
+            self._map.madvise(mmap.MADV_HUGEPAGE)
+        self.address = address_of(np.frombuffer(self._map, np.uint8))
+
+
+@dataclass(slots=True)
+class _Idle:
+    buffer: _Buffer
+    since: float
+
+
+class BufferPool:
+    """Buffers of one end. One thread at a time takes; they come back from any."""
+
+    def __init__(self) -> None:
+        #: Bytes in arrays that somebody still sees.
+        self.held = 0
+        self._idle: list[_Idle] = []
+        self._returned: deque[_Buffer] = deque()
+
+    def take(self, nbytes: int, now: float) -> Bytes:
+        """Aligned memory of ``nbytes`` whose contents are undefined."""
+        if nbytes < SMALLEST:
+            return aligned(nbytes)
+        self.tick(now)
+        fitting = [i for i in self._idle if nbytes <= i.buffer.size <= SLACK * nbytes]
+        if fitting:
+            found = min(fitting, key=lambda idle: idle.buffer.size)
+            self._idle.remove(found)
+            buffer = found.buffer
+        else:
+            buffer = _Buffer(nbytes)
+        self.held += buffer.size
+        # Whoever drops the last array over it only puts the buffer into a queue (see `Lease`).
+        lease = Lease(
+            buffer.address, nbytes, buffer, lambda: self._returned.append(buffer), writable=True
+        )
+        return lease.array()
+
+    def tick(self, now: float) -> None:
+        """Take back what nobody sees, and let go of what was idle for long."""
+        while self._returned:
+            buffer = self._returned.popleft()
+            self.held -= buffer.size
+            self._idle.append(_Idle(buffer, now))
+        self._idle = [idle for idle in self._idle if now - idle.since < KEEP_SECONDS]
