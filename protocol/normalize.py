@@ -16,7 +16,7 @@ from .errors import ElementError, ElementMismatch
 from .spec import MAX_DEPTH, ArraySpec, ElementSpec, Node, Record, nameable
 from .values import Leaf, TextArray, to_leaf
 
-__all__ = ["MAX_LEAF", "Leaf", "Normalizer", "TextArray", "infer_spec"]
+__all__ = ["MAX_LEAF", "Leaf", "Normalizer", "TextArray", "flatten", "infer_spec"]
 
 
 #: Largest array of an element, in bytes: a frame's limit.
@@ -56,7 +56,7 @@ class Normalizer:
         """
         out: list[Leaf] = []
         values: list[Any] = []
-        plain = _flatten(self.spec.root, element, values)
+        plain = flatten(self.spec.root, element, values)
         walk: Iterable[tuple[tuple[str, ArraySpec], Any]] = (
             zip(self._leaves, values, strict=True)
             if plain
@@ -131,7 +131,7 @@ class Normalizer:
         return str(root)
 
 
-def _flatten(node: Node, value: Any, out: list[Any]) -> bool:
+def flatten(node: Node, value: Any, out: list[Any]) -> bool:
     """Append the values of a plain structure that is just the spec's; False for any other.
 
     Much faster than the walk, which follows named tuples and names what is wrong: that counts for
@@ -146,7 +146,7 @@ def _flatten(node: Node, value: Any, out: list[Any]) -> bool:
     try:
         items = map(value.__getitem__, node.names) if node.kind == "dict" else value
         for inner, item in zip(node.items, items, strict=True):
-            if not _flatten(inner, item, out):
+            if not flatten(inner, item, out):
                 return False
         return True
     except KeyError:

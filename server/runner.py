@@ -1,4 +1,4 @@
-"""Runs the user's generators: the main thread of a worker, one element at a time.
+"""Runs the user's generators: the main thread of a worker, one stream at a time.
 
 Owns the generators and the process's global random states, which it keeps apart for the streams.
 Touches no socket; the exchange hands it streams that have credit.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+from genserver.protocol.columns import Shape
 from genserver.protocol.errors import ElementError
 from genserver.protocol.messages import Open
 from genserver.protocol.normalize import Normalizer, infer_spec
@@ -21,8 +23,9 @@ from genserver.protocol.transport.exchange import Exchange, Failure, Job
 from .exit_codes import ExitCode
 from .failures import kind_of, refusal_text, text_of, user_traceback
 from .reports import Empty, Failed, Found, Loaded, Search
+from .run import NOTHING, Exhausted, Run
 from .source import Source
-from .worker import Worker, random_states, set_random_states
+from .worker import random_states, set_random_states
 
 __all__ = ["Runner", "StopRequested", "loaded", "searched"]
 
@@ -30,67 +33,6 @@ logger = logging.getLogger("genserver")
 
 #: Bounds a wake-up that was missed, in seconds.
 IDLE_SECONDS = 0.5
-
-
-class _Exhausted(Exception):
-    """The generator has no more elements."""
-
-
-class _Run:
-    """One live generator, with the random states that belong to it."""
-
-    def __init__(self, source: Source, opening: Open, *, divided: bool) -> None:
-        index, count = (opening.index, opening.count) if divided else (0, 1)
-        self.worker = Worker(
-            index, count, opening.epoch, opening.seed, opening.start, stream=opening.index
-        )
-        self.worker.seed_globals()
-        self.states = random_states()
-        self._generator: Iterator[Any] = source.call(self.worker)
-        self._kept: list[Any] = []
-        self._skip = opening.start
-        #: Elements that the generator gave, whoever got them.
-        self.gave = 0
-
-    def keep(self) -> Any:
-        """The first element, which `element` will give again."""
-        element = self._next()
-        self._kept.append(element)
-        return element
-
-    def element(self) -> Any:
-        """The next element; `_Exhausted` after the last."""
-        if self._kept:
-            return self._kept.pop()
-        element = self._next()
-        if self._skip and not self.worker.seeks:
-            element = self._drop_first(element)
-        self._skip = 0
-        return element
-
-    def close(self) -> None:
-        """Run the generator's finally blocks."""
-        close = getattr(self._generator, "close", None)
-        if close is not None:
-            close()
-
-    def _next(self) -> Any:
-        try:
-            element = next(self._generator)
-        except StopIteration:
-            raise _Exhausted from None
-        self.gave += 1
-        return element
-
-    def _drop_first(self, element: Any) -> Any:
-        began = time.monotonic()
-        for _ in range(self._skip):
-            element = self._next()
-        logger.warning(
-            "ran %d elements again to go on at element %d, in %.1f s; a generator that begins at "
-            "worker.start saves that", self._skip, self._skip, time.monotonic() - began,
-        )  # fmt: skip
-        return element
 
 
 class Runner:
@@ -107,9 +49,9 @@ class Runner:
         self._exchange = exchange
         self._divided = divided
         self._normalizer: Normalizer | None = None
-        self._runs: dict[tuple[int, int], _Run] = {}
-        self._current: _Run | None = None
-        self._spare: tuple[Open, _Run] | None = None
+        self._runs: dict[tuple[int, int], Run] = {}
+        self._current: Run | None = None
+        self._spare: tuple[Open, Run] | None = None
         self._most = 0
 
     def run(self) -> None:
@@ -135,11 +77,11 @@ class Runner:
             return self._search(opening)
 
     def _search(self, opening: Open) -> ElementSpec | Failure | None:
-        run: _Run | None = None
+        run: Run | None = None
         try:
             run = self._start(opening)
             spec = infer_spec(run.keep())
-        except _Exhausted:
+        except Exhausted:
             return None
         except ElementError as error:
             return Failure(0, kind_of(error), refusal_text(error), "")
@@ -162,26 +104,60 @@ class Runner:
             work()
 
     def _advance(self, job: Job) -> None:
-        element = job.made
+        """One turn of a stream: until its chunk is full, the credit is used, or others wait."""
         try:
             run = self._run_for(job)
             self._switch_to(run)
-            value = run.element()
-        except _Exhausted:
-            self._finish(job, self._used_up(run, job.opening))
-            return
         except BaseException as error:  # noqa: BLE001  # the user's code may raise anything
-            self._finish(job, self._failure(error, element))
+            self._finish(job, self._failure(error, job.element))
             return
+        run.worker.borrow_from(self._lender(job))
+        try:
+            while self._step(job, run):
+                pass
+        finally:
+            run.worker.borrow_from(None)
+
+    def _step(self, job: Job, run: Run) -> bool:
+        """The elements that go the short way, and the first one that does not; False at the end of
+        the turn."""
+        try:
+            value = self._pull(job, run)
+        except Exhausted:
+            self._finish(job, self._used_up(run, job.opening))
+            return False
+        except BaseException as error:  # noqa: BLE001  # the user's code may raise anything
+            self._finish(job, self._failure(error, job.element))
+            return False
+        if value is NOTHING:
+            return False
         assert self._normalizer is not None  # streams are opened after the spec is known
         try:
-            leaves = self._normalizer.leaves(value)
+            over = self._exchange.add(job, self._normalizer.leaves(value))
         except ElementError as error:
-            self._finish(job, Failure(element, kind_of(error), refusal_text(error), ""))
-            return
-        self._exchange.add(job, leaves)
+            self._finish(job, Failure(job.element, kind_of(error), refusal_text(error), ""))
+            return False
+        return not (over or self._guest)
 
-    def _run_for(self, job: Job) -> _Run:
+    def _pull(self, job: Job, run: Run) -> Any:
+        stack = job.builder.stack
+        if not run.begun or stack is None or stack.put is None:
+            return run.element()
+        # A guest puts the process's random states back after each element.
+        stop = stack.row + 1 if self._guest else job.stop(stack)
+        return run.fill(self._exchange, job, stack, stop)
+
+    def _lender(self, job: Job) -> Callable[[Shape, np.dtype[Any]], np.ndarray[Any, Any] | None]:
+        """What `Worker.empty` asks for memory during a turn; other threads get none."""
+        thread = threading.get_ident()
+
+        def lend(shape: Shape, dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
+            ours = threading.get_ident() == thread
+            return self._exchange.lend(job, shape, dtype) if ours else None
+
+        return lend
+
+    def _run_for(self, job: Job) -> Run:
         run = self._runs.get(job.key)
         if run is None:
             run = self._runs[job.key] = self._take_spare(job.opening) or self._start(job.opening)
@@ -199,7 +175,7 @@ class Runner:
             self._park()
             set_random_states(theirs)
 
-    def _take_spare(self, opening: Open) -> _Run | None:
+    def _take_spare(self, opening: Open) -> Run | None:
         """The searched generator, if ``opening`` asks for just that; else it is closed."""
         if self._spare is None:
             return None
@@ -212,13 +188,13 @@ class Runner:
         self._close(run)
         return None
 
-    def _start(self, opening: Open) -> _Run:
+    def _start(self, opening: Open) -> Run:
         self._park()
-        run = _Run(self._source, opening, divided=self._divided)
+        run = Run(self._source, opening, divided=self._divided)
         self._current = run
         return run
 
-    def _switch_to(self, run: _Run) -> None:
+    def _switch_to(self, run: Run) -> None:
         """Give a generator the global random states that it left behind."""
         if self._current is not run:
             self._park()
@@ -236,7 +212,7 @@ class Runner:
             _log(failure, job.opening.epoch)
         self._exchange.finish(job, failure)
 
-    def _close(self, run: _Run | None) -> None:
+    def _close(self, run: Run | None) -> None:
         if run is None:
             return
         self._most = max(self._most, run.gave)
@@ -253,7 +229,7 @@ class Runner:
             raise error
         return Failure(element, kind_of(error), text_of(error), user_traceback(error))
 
-    def _used_up(self, run: _Run, opening: Open) -> Failure | None:
+    def _used_up(self, run: Run, opening: Open) -> Failure | None:
         """An empty pass after one with elements is a mistake, unless the worker's part explains it.
 
         The usual one is ``rows = iter(...)`` beside the function: later epochs would be empty, and

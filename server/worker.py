@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 import random
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 __all__ = ["Worker", "random_states", "set_random_states"]
+
+#: (shape, dtype) -> memory of that shape that an element will be sent from, or None.
+Lend = Callable[[tuple[int, ...], np.dtype[Any]], np.ndarray[Any, Any] | None]
 
 
 class Worker:
@@ -40,6 +45,7 @@ class Worker:
         self._stream = index if stream is None else stream
         self.seeks = False
         self.rng = np.random.default_rng(self._sequence(0))
+        self._lend: Lend | None = None
 
     @property
     def start(self) -> int:
@@ -50,6 +56,22 @@ class Worker:
         """
         self.seeks = True
         return self._start
+
+    def empty(self, shape: int | Sequence[int], dtype: Any = "float32") -> np.ndarray[Any, Any]:
+        """An array to fill and to yield, its contents undefined, like ``numpy.empty``.
+
+        If the element spec has an array of this shape and dtype, this is the memory that it is sent
+        from, and yielding it copies nothing. Ask for each array of an element once, in the
+        generator itself, before the ``yield`` that gives it away; after that ``yield`` the array is
+        read-only. Any other is copied when it is yielded, as ever.
+        """
+        sizes = (shape,) if isinstance(shape, int) else tuple(map(operator.index, shape))
+        lent = self._lend(sizes, np.dtype(dtype)) if self._lend is not None else None
+        return np.empty(sizes, dtype) if lent is None else lent
+
+    def borrow_from(self, lend: Lend | None) -> None:
+        """Where `empty` gets its memory, None for numpy. genserver sets it for a generator's turn."""
+        self._lend = lend
 
     def _sequence(self, purpose: int) -> np.random.SeedSequence:
         return np.random.SeedSequence((self.seed, self._stream, self.epoch), spawn_key=(purpose,))

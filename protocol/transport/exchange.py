@@ -2,7 +2,8 @@
 
 Owns one lock and, per stream, the chunk under construction. Everything here is bounded by the
 credit that the trainer gave: a stream without credit is not advanced. Both threads only ever hold
-the lock for a few assignments; the generator runs outside it.
+the lock for a few assignments; the generator runs outside it, and so does the copying: the runner
+fills rows without the lock, the I/O thread may take the finished ones of the same columns.
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from ..chunk import Chunk, ChunkBuilder
+import numpy as np
+
+from ..chunk import Allocate, Chunk, ChunkBuilder, aligned_empty
+from ..columns import Room, Shape, Stack
 from ..messages import Open
 from ..normalize import Leaf
 from ..spec import ElementSpec
@@ -23,7 +28,7 @@ __all__ = ["Exchange", "Failure", "Finished", "Job"]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The generator raised, or yielded what cannot travel, at ``element``."""
+    """The generator raised, or yielded what cannot travel, at ``element`` of its own count."""
 
     element: int
     kind: str
@@ -40,12 +45,17 @@ class Finished:
 
 @dataclass(slots=True)
 class Job:
-    """One stream, as the two threads share it. Guarded by the exchange's lock."""
+    """One stream, as the two threads share it.
+
+    The runner alone raises `made` and `made_bytes`; the I/O thread alone raises the limits. Who
+    reads the other's sees a value that was right a moment ago, and less credit than there is.
+    """
 
     key: Key
     opening: Open
     builder: ChunkBuilder
-    #: Elements and bytes made in this life, against the absolute limits of the trainer.
+    #: Elements and bytes made in this life, against the absolute limits of the trainer. The bytes
+    #: of a half-made batch count already.
     made: int
     made_bytes: int = 0
     limit: int = 0
@@ -53,21 +63,46 @@ class Job:
     full: deque[Chunk] = field(default_factory=deque)
     finished: Finished | None = None
     dropped: bool = False
+    #: Whether the I/O thread waits to be told of the next element; if not, it comes by itself.
+    quiet: bool = True
 
     @property
     def runnable(self) -> bool:
-        """Whether the trainer's credit allows one more element to be begun."""
+        """Whether the trainer's credit allows one more element to be begun, or finished."""
         may = self.made < self.limit and self.made_bytes < self.limit_bytes
-        return may and self.finished is None and not self.dropped
+        return (may or self.builder.midway > 0) and self.finished is None and not self.dropped
+
+    @property
+    def room(self) -> Room:
+        """The credit that is left, in elements and bytes."""
+        return self.limit - self.made, self.limit_bytes - self.made_bytes
+
+    @property
+    def element(self) -> int:
+        """The number of the element that the generator makes next, in its own count."""
+        return self.made * self.builder.step + self.builder.midway
+
+    def stop(self, stack: Stack) -> int:
+        """The row of ``stack`` at which its columns or the credit end."""
+        size = max(1, stack.weight * stack.step)
+        elements, nbytes = self.room
+        begun = stack.row - stack.whole
+        allowed = min(elements, -(-(nbytes + begun * stack.weight) // size))
+        return min(stack.rows, stack.whole + max(allowed, begun > 0) * stack.step)
 
 
 class Exchange:
     """Hands jobs to the runner and chunks to the I/O thread."""
 
-    def __init__(self, notify: Callable[[Key, bool], None]) -> None:
+    def __init__(
+        self,
+        notify: Callable[[Key, bool], None],
+        allocate: Callable[[Key], Allocate] = lambda _: aligned_empty,
+    ) -> None:
         """``notify(key, now)`` tells the I/O thread that a stream has something to send; ``now``
-        when it should not wait for more."""
+        when it should not wait for more. ``allocate`` gives a stream the memory of its chunks."""
         self._notify = notify
+        self._allocate = allocate
         self._changed = threading.Condition()
         self._jobs: dict[Key, Job] = {}
         self._turn: deque[Key] = deque()
@@ -75,6 +110,10 @@ class Exchange:
         self._commands: deque[Callable[[], None]] = deque()
         self._stopping = False
         self.spec: ElementSpec | None = None
+        #: The runner should come to `next` before it runs a generator again.
+        self.attention = False
+        #: Several streams have credit: the runner should come to `next` after each element.
+        self.shared = False
 
     # Called by the I/O thread.
 
@@ -82,30 +121,33 @@ class Exchange:
         """Take note of what a trainer asked for."""
         with self._changed:
             if isinstance(event, Started):
-                assert self.spec is not None  # no OPEN is accepted before the spec is known
-                builder = ChunkBuilder(self.spec)
-                self._jobs[event.key] = Job(
-                    event.key, event.opening, builder, made=event.opening.start
-                )
-                self._turn.append(event.key)
+                self._start(event)
             elif isinstance(event, Credit):
                 job = self._jobs.get(event.key)
                 if job is not None:
                     job.limit, job.limit_bytes = event.elements, event.nbytes
             elif isinstance(event, Dropped):
                 self._drop(event.key)
+            self._look()
             self._changed.notify()
 
     def take(self, key: Key) -> tuple[list[Chunk], Finished | None]:
-        """What a stream has to send now, and how it ended if it did."""
+        """What a stream has to send now, and how it ended if it did.
+
+        Who got something must come again by itself; after nothing, the next element notifies.
+        """
         with self._changed:
             job = self._jobs.get(key)
             if job is None:
                 return [], None
+            # Before the rows are counted: one that is finished after it is announced.
+            job.quiet = True
             chunks = list(job.full)
             job.full.clear()
             if job.builder.n:
                 chunks.append(job.builder.take())
+            if chunks:
+                job.quiet = False
             if job.finished is not None:
                 del self._jobs[key]
                 self._turn.remove(key)
@@ -115,12 +157,14 @@ class Exchange:
         """Have the runner's thread call ``command`` between two elements."""
         with self._changed:
             self._commands.append(command)
+            self._look()
             self._changed.notify()
 
     def stop(self) -> None:
         """Have the runner return after the element that it is making."""
         with self._changed:
             self._stopping = True
+            self._look()
             self._changed.notify()
 
     # Called by the runner.
@@ -134,30 +178,86 @@ class Exchange:
         with self._changed:
             if not self._work_waits():
                 self._changed.wait(seconds)
+            work: Job | Callable[[], None] | None
             if self._dropped:
-                return self._dropped.popleft()
-            if self._commands:
-                return self._commands.popleft()
-            return self._runnable()
+                work = self._dropped.popleft()
+            elif self._commands:
+                work = self._commands.popleft()
+            else:
+                work = self._runnable()
+            self._look()
+            return work
 
-    def add(self, job: Job, leaves: Sequence[Leaf]) -> None:
-        """Copy one element into the job's chunk; the generator may run on."""
-        with self._changed:
-            if not job.builder.accepts(leaves):
-                job.full.append(job.builder.take())
-            first = job.builder.n == 0
-            job.made_bytes += job.builder.add(leaves)
-            job.made += 1
-            starved = not job.runnable
-            complete = bool(job.full) or not job.builder.accepts(leaves)
-        if first or complete or starved:
-            self._notify(job.key, complete or starved)
+    def add(self, job: Job, leaves: Sequence[Leaf]) -> bool:
+        """Copy one element (one row of a batch) into the job's chunk; the generator may run on.
+
+        Returns whether the turn is over. `ElementError` where a batch has rows of several shapes.
+        """
+        if not job.builder.accepts(leaves):
+            self._seal(job)
+        job.made_bytes += job.builder.add(leaves, job.room)
+        if job.builder.midway:
+            return self.attention
+        job.made += 1
+        return self._made(job, job.builder.full or not job.builder.accepts(leaves))
+
+    def filled(self, job: Job, stack: Stack, began: int) -> None:
+        """Rows from ``began`` on were written the short way, the generator may run on."""
+        job.made_bytes += (stack.row - began) * stack.weight
+        job.made += stack.whole // stack.step - began // stack.step
+        if not stack.midway:
+            self._made(job, job.builder.full)
+
+    def announce(self, job: Job) -> None:
+        """The first element since the I/O thread found nothing."""
+        job.quiet = False
+        self._notify(job.key, False)
+
+    def lend(self, job: Job, shape: Shape, dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
+        """The memory of the next row of the first array of ``shape`` and ``dtype``, or None."""
+        builder = job.builder
+        index = builder.wanted(shape, dtype)
+        if index is None or (builder.midway and not builder.lends(index, shape)):
+            return None
+        if not builder.lends(index, shape):
+            self._seal(job)
+            self._notify(job.key, True)
+        return builder.lend(index, shape, job.room)
 
     def finish(self, job: Job, failure: Failure | None = None) -> None:
         """The job's generator is exhausted, or failed."""
         with self._changed:
+            rest = failure is None and not job.opening.drop_remainder
+            job.full.extend(job.builder.seal(remainder=rest))
             job.finished = Finished(failure)
         self._notify(job.key, True)
+
+    def _made(self, job: Job, complete: bool) -> bool:
+        """Whole elements were made: tell the I/O thread what it must know."""
+        if complete:
+            self._seal(job)
+        if complete or job.full or not job.runnable:
+            self._notify(job.key, True)
+            return True
+        if job.quiet:
+            self.announce(job)
+        return self.attention or self.shared
+
+    def _seal(self, job: Job) -> None:
+        with self._changed:
+            job.full.extend(job.builder.seal())
+
+    def _start(self, event: Started) -> None:
+        assert self.spec is not None  # no OPEN is accepted before the spec is known
+        opening = event.opening
+        builder = ChunkBuilder(self.spec, self._allocate(event.key), batch=opening.batch)
+        self._jobs[event.key] = Job(event.key, opening, builder, made=opening.start)
+        self._turn.append(event.key)
+
+    def _look(self) -> None:
+        """Whether the runner's present turn should end early."""
+        self.attention = bool(self._stopping or self._dropped or self._commands)
+        self.shared = sum(job.runnable for job in self._jobs.values()) > 1
 
     def _work_waits(self) -> bool:
         if self._stopping or self._dropped or self._commands:
@@ -165,7 +265,7 @@ class Exchange:
         return any(self._jobs[key].runnable for key in self._turn)
 
     def _runnable(self) -> Job | None:
-        """Jobs with credit in turn, one element each."""
+        """Jobs with credit in turn."""
         for _ in range(len(self._turn)):
             self._turn.rotate(-1)
             job = self._jobs[self._turn[-1]]

@@ -117,8 +117,8 @@ class DataEnd(_Bound):
         self._lender = lender
         self._buffers = BufferPool()
         self.exchange = Exchange(self._notify)
-        self._flushed: dict[Key, float] = {}
-        self._waiting: set[Key] = set()
+        #: When to look for more of a stream that was sent something lately.
+        self._due: dict[Key, float] = {}
 
     def tick(self, now: float) -> None:
         self._flush_due(now)
@@ -174,26 +174,26 @@ class DataEnd(_Bound):
         self.loop.call(lambda: self._announced(key, now))
 
     def _announced(self, key: Key, at_once: bool) -> None:
-        now = time.monotonic()
-        if at_once or now - self._flushed.get(key, 0.0) >= FLUSH_EVERY:
-            self._flush(key, now)
-        else:
-            self._waiting.add(key)
-            self.loop.hurry(now + FLUSH_EVERY)
+        if at_once or key not in self._due:
+            self._flush(key, time.monotonic())
 
     def _flush_due(self, now: float) -> None:
-        for key in list(self._waiting):
-            self._flush(key, now)
+        for key, due in list(self._due.items()):
+            if now >= due:
+                self._flush(key, now)
+            else:
+                self.loop.hurry(due)
 
     def _flush(self, key: Key, now: float) -> None:
-        self._waiting.discard(key)
         chunks, finished = self.exchange.take(key)
         for chunk in chunks:
             self.end.chunk(key, chunk, now)
-        if finished is None:
-            self._flushed[key] = now
-        else:
-            self._flushed.pop(key, None)
+        self._due.pop(key, None)
+        if finished is None and chunks:
+            # What comes until then is fetched without being announced, which saves its wake-up.
+            self._due[key] = now + FLUSH_EVERY
+            self.loop.hurry(self._due[key])
+        elif finished is not None:
             failure = finished.failure
             if failure is None:
                 self.end.end(key, now)
