@@ -13,26 +13,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..columns import aligned_empty
 from .leases import Bytes, Lease, address_of
 
-__all__ = ["ALIGNMENT", "SMALLEST", "BufferPool", "aligned"]
+__all__ = ["SMALLEST", "BufferPool"]
 
-#: What TensorFlow and its Eigen kernels can alias, in bytes: other memory is copied with the GIL
-#: held (design 6).
-ALIGNMENT = 64
 #: Less than this many bytes is not worth a buffer of the pool: malloc keeps such memory anyway.
 SMALLEST = 64 * 1024
 #: An idle buffer is kept so long (seconds).
 KEEP_SECONDS = 10.0
 #: A buffer of up to so many times the wanted size is taken.
 SLACK = 1.25
-
-
-def aligned(nbytes: int) -> Bytes:
-    """Fresh memory that starts on a multiple of `ALIGNMENT`."""
-    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
-    shift = -address_of(raw) % ALIGNMENT
-    return raw[shift : shift + nbytes]
 
 
 class _Buffer:
@@ -64,7 +55,7 @@ class BufferPool:
     def take(self, nbytes: int, now: float) -> Bytes:
         """Aligned memory of ``nbytes`` whose contents are undefined."""
         if nbytes < SMALLEST:
-            return aligned(nbytes)
+            return aligned_empty(nbytes)
         self.tick(now)
         fitting = [i for i in self._idle if nbytes <= i.buffer.size <= SLACK * nbytes]
         if fitting:

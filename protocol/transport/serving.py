@@ -5,6 +5,7 @@ Owns its routers and a worker's shared memory. Runs on the loop's thread only. D
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from abc import ABC, abstractmethod
@@ -116,7 +117,9 @@ class DataEnd(_Bound):
         self.end = end
         self._lender = lender
         self._buffers = BufferPool()
-        self.exchange = Exchange(self._notify)
+        self.exchange = Exchange(
+            self._notify, lambda key: functools.partial(self.allocate, key[0])
+        )
         #: When to look for more of a stream that was sent something lately.
         self._due: dict[Key, float] = {}
 
