@@ -50,6 +50,11 @@ class StreamHandle:
         post(lambda: self._core.took(self._worker, self._stream, delivery))
 
     @property
+    def transport(self) -> str:
+        """How elements come at present: "memory", "ipc" or "tcp". Any thread."""
+        return self._core.transport(self._worker)
+
+    @property
     def crowded(self) -> bool:
         """Whether the consumer holds on to so much received memory that it should copy what it
         keeps: else the worker would have to do without shared memory. Any thread."""

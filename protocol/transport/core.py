@@ -136,9 +136,9 @@ class Core:
         peer = self._workers.get(worker)
         return peer is not None and peer.link.held > limit
 
-    def transports(self) -> set[str]:
-        """How the workers in use are reached. Any thread."""
-        return {peer.link.transport for peer in list(self._workers.values())}
+    def transport(self, worker: int) -> str:
+        """How elements of a worker in use come at present. Any thread."""
+        return self._workers[worker].link.transport
 
     def close_stream(self, worker: int, stream: int) -> None:
         peer = self._workers.get(worker)
