@@ -8,12 +8,13 @@ BIN := $(VENV)/bin
 JOBS ?= 4
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint unit portable docs bench must-show clean help
+.PHONY: demo test lint unit portable soak docs bench must-show clean help
 
 help:
 	@echo "make demo       the main job: train a segmentation network on real scans (3 minutes, installation included)"
 	@echo "make test       ruff, mypy --strict and the test suite"
 	@echo "make portable   the suite's integration tests without what only Linux has"
+	@echo "make soak       the proofs that take minutes and gigabytes (10 minutes)"
 	@echo "make docs       write docs/api from the docstrings"
 	@echo "make bench      benchmarks/plain.py: genserver beside plain from_generator"
 	@echo "make must-show  benchmarks/must_show.py: the promises that take minutes to measure"
@@ -34,6 +35,9 @@ unit: $(VENV)/.test
 
 portable: $(VENV)/.test
 	GENSERVER_PORTABLE=1 $(BIN)/python -m pytest -n $(JOBS) -m "not linux" tests/integration
+
+soak: $(VENV)/.test
+	$(BIN)/python -m pytest -m soak tests/soak
 
 docs: $(VENV)/.test
 	$(BIN)/python docs/generate.py

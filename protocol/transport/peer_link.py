@@ -119,6 +119,7 @@ class PeerLink:
         overslept = now - self._ticked > OVERSLEPT
         self._ticked = now
         if overslept:
+            self.heard = now  # whoever slept cannot say that others were silent
             return
         self._dispatch(self.end.tick(now))
         self._release()

@@ -17,10 +17,12 @@ from genserver.protocol.codec import (
     INLINE_EACH,
     INLINE_TOTAL,
     ItemHeader,
+    Placed,
     decode_header,
     decode_item,
     encode,
     parts_of,
+    placed_in,
 )  # fmt: skip
 from genserver.protocol.dtypes import numpy_dtype
 from genserver.protocol.errors import LocalProtocolError, RemoteProtocolError
@@ -96,6 +98,39 @@ def test_item_round_trip(sample: Sample) -> None:
     back = received(frames, sample.spec)
     assert (back.stream, back.first, back.chunk.n) == (3, 5, item.chunk.n)
     assert back.chunk.nbytes == item.chunk.nbytes
+    for ours, theirs in zip(item.chunk.columns, back.chunk.columns, strict=True):
+        check_column(ours, theirs)
+
+
+@given(samples(), st.data())
+def test_arrays_in_shared_memory_are_named_and_not_sent(
+    sample: Sample, data: st.DataObject
+) -> None:
+    """Whatever lies there for the peer travels as its place, all else as before."""
+    item = item_of(sample)
+    known: dict[int, bytes] = {}
+
+    def place(array: np.ndarray[Any, Any]) -> Placed | None:
+        if not data.draw(st.booleans()):
+            return None
+        known[len(known)] = array.tobytes()
+        return Placed(len(known) - 1, 7, 64, array.nbytes)
+
+    frames = encode(Numbered(0, item), place)
+    _, header = decode_header(bytes(frames[0]))
+    assert isinstance(header, ItemHeader)
+    parts = parts_of(header, sample.spec)
+    placed = [part for part in parts if isinstance(part, Placed)]
+    assert [(part.segment, part.generation, part.offset) for part in placed] == [
+        (number, 7, 64) for number in range(len(known))
+    ]
+    assert [(part.segment, part.generation) for part in placed_in(header)] == [
+        (part.segment, part.generation) for part in placed
+    ]
+    sent = iter(frames[1:])
+    memory = [known[p.segment] if isinstance(p, Placed) else next(sent) for p in parts]
+    assert next(sent, None) is None
+    back = decode_item(header, memory, sample.spec)
     for ours, theirs in zip(item.chunk.columns, back.chunk.columns, strict=True):
         check_column(ours, theirs)
 
@@ -401,6 +436,13 @@ def test_inline_arrays_are_complete(key: bytes) -> None:
         ("uint8", [1, [1], 0], (bytes(16), b"")),
         ("uint8", [2, [1], [b""]], ()),
         ("uint8", [3, [1]], (b"\0",)),
+        ("uint8", [4, [1]], (b"\0",)),
+        ("uint8", [3, [1], 0, 0], (b"\0",)),
+        ("uint8", [3, [1], 0, 0, 0, 0], (b"\0",)),
+        ("uint8", [3, [1], 0, 0, -1], (b"\0",)),
+        ("uint8", [3, [1], True, 0, 0], (b"\0",)),
+        ("uint8", [3, [1], 2**63, 0, 0], (b"\0",)),
+        ("bytes", [3, [1], 0, 0, 0], (b"\0",)),
         ("uint8", [False, [1]], (b"\0", b"")),
         ("uint8", [0], ()),
         ("uint8", [0, [1], 0], (b"\0",)),

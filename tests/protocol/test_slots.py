@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from genserver.protocol.slots import PAGE, SlotTable, Taken
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
-from genserver.protocol.slots import PAGE, SlotTable, Taken
 
 SIZES = st.integers(1, 20 * PAGE)
 
