@@ -37,7 +37,7 @@ portable: $(VENV)/.test
 	GENSERVER_PORTABLE=1 $(BIN)/python -m pytest -n $(JOBS) -m "not linux" tests/integration
 
 soak: $(VENV)/.test
-	$(BIN)/python -m pytest -m soak tests/soak
+	$(BIN)/python -m pytest -m soak -o faulthandler_timeout=900 tests/soak
 
 docs: $(VENV)/.test
 	$(BIN)/python docs/generate.py

@@ -42,9 +42,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Welcomed:
-    """The link is ready; the worker has the abilities ``features`` that were offered."""
-
-    features: tuple[str, ...] = ()
+    """The link is ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +222,7 @@ class TrainerEnd:
         return out
 
     def _welcome(self, message: Welcome, now: float) -> list[Event]:
-        events: list[Event] = [Welcomed(message.features)]
+        events: list[Event] = [Welcomed()]
         if self.incarnation not in (None, message.incarnation):
             events.append(Reborn(message.incarnation))
         self.incarnation = message.incarnation

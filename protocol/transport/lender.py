@@ -145,9 +145,11 @@ class _Pool:
             for dropped in taken.dropped:
                 del self._segments[dropped]
                 self._forgotten.append(dropped)
-            if taken.size and not self._make(taken.slot, taken.size):
-                return None
-            segment = self._segments[taken.slot]
+            segment = self._segments.get(taken.slot)
+        if segment is None:  # made without the lock: it takes a millisecond for a megabyte
+            segment = self._make(taken.slot, taken.size)
+        if segment is None:
+            return None
         return _Slot(self, taken.slot, taken.generation, segment, nbytes, self._left).array()
 
     def place(self, array: np.ndarray[Any, Any]) -> Placed | None:
@@ -185,20 +187,23 @@ class _Pool:
         while self._left:
             self._table.left(self._left.popleft())
 
-    def _make(self, number: int, size: int) -> bool:
+    def _make(self, number: int, size: int) -> Any:
         from .segments import Segment
 
         try:
-            self._segments[number] = Segment(size)
+            segment = Segment(size)
         except OSError as error:
-            self._table.forget(number)
+            with self._lock:
+                self._table.forget(number)
             if not self._warned:
                 self._warned = True
                 logger.warning(
                     "no shared memory (%s): elements go through the socket", error.strerror
                 )
-            return False
-        return True
+            return None
+        with self._lock:
+            self._segments[number] = segment
+        return segment
 
     def _tell_forgotten(self) -> None:
         while self._forgotten and self._courier.send(SEGMENT.pack(self._forgotten[0], FORGET)):

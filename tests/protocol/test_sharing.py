@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
@@ -13,11 +14,13 @@ import numpy as np
 import pytest
 from genserver.protocol.codec import Placed
 from genserver.protocol.errors import RemoteProtocolError
+from genserver.protocol.transport import segments
 from genserver.protocol.transport.borrower import Borrower
 from genserver.protocol.transport.buffers import SMALLEST, BufferPool
 from genserver.protocol.transport.leases import Bytes, address_of
 from genserver.protocol.transport.lender import FORGET, SEGMENT, Lender
 from genserver.protocol.transport.loop import Loop
+from genserver.protocol.transport.segments import Segment
 
 pytestmark = pytest.mark.linux
 SIZE = SMALLEST
@@ -134,6 +137,24 @@ def test_no_slot_is_waited_for(pair: Pair) -> None:
     assert pair.lender.place(PEER, np.empty(SIZE, np.uint8)) is None
     del arrays
     assert pair.lender.allocate(SESSION, SIZE) is None  # the trainer has them still
+
+
+def test_without_space_the_worker_does_without_and_says_so_once(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When the system refuses memory nothing is lent, and one line in the worker's log says why."""
+
+    def refuse(_size: int) -> Segment:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(segments, "Segment", refuse)
+    for _ in range(3):
+        assert pair.lender.allocate(SESSION, SIZE) is None
+    assert [record.message for record in caplog.records] == [
+        "no shared memory (No space left on device): elements go through the socket"
+    ]
+    monkeypatch.undo()
+    assert pair.lender.allocate(SESSION, SIZE) is not None
 
 
 def test_a_lost_link_retires_its_memory(pair: Pair) -> None:
