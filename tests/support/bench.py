@@ -19,7 +19,7 @@ PLENTY = 10**9
 
 
 class Bench:
-    """A runner, and what it handed over; `turn` is one turn of its loop."""
+    """A runner, and what it handed over."""
 
     def __init__(
         self,
@@ -48,8 +48,10 @@ class Bench:
         return key
 
     def turns(self, count: int) -> None:
+        """So many turns, or as many as there is work for."""
         for _ in range(count):
-            self.runner._turn()
+            if self.exchange._work_waits():
+                self.runner._turn()
 
     def chunks(self, key: Key) -> list[Chunk]:
         return self.exchange.take(key)[0]
