@@ -91,7 +91,7 @@ class Run:
                         exchange.announce(job)
                     if exchange.shared:
                         return NOTHING
-                if row == stop or exchange.attention:
+                if row >= stop or exchange.attention:
                     return NOTHING
             raise Exhausted
         finally:

@@ -296,7 +296,6 @@ def test_what_a_generator_fills_and_yields_is_not_copied() -> None:
         images = np.concatenate([c.columns[0].reshape(-1, 40, 50) for c in chunks])
         assert images[:, 3, 3].tolist() == list(range(8))
         (column,) = [chunk.columns[0] for chunk in chunks]
-        # Only the first element of a stream may be made before the columns are.
         assert all(np.shares_memory(image, column) for image in given)
 
 
