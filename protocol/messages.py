@@ -190,7 +190,10 @@ class EndAck:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The generator of a stream raised at ``element``."""
+    """The generator of a stream raised at ``element``.
+
+    That is the generator's own count, from 0: in a stream of batches of N, the rows before it.
+    """
 
     stream: int
     element: int

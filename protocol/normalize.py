@@ -145,7 +145,7 @@ def flatten(node: Node, value: Any, out: list[Any]) -> bool:
         return False
     try:
         items = map(value.__getitem__, node.names) if node.kind == "dict" else value
-        for inner, item in zip(node.items, items, strict=True):
+        for inner, item in zip(node.items, items, strict=True):  # noqa: SIM110  # all() is slower
             if not flatten(inner, item, out):
                 return False
         return True

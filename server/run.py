@@ -69,37 +69,34 @@ class Run:
 
         Returns the element that did not go in the short way, or `NOTHING`; `Exhausted` at the end.
         """
-        began = stack.row
-        try:
-            return self._fill(exchange, job, stack, stop)
-        finally:
-            self.gave += stack.row - began
-            exchange.filled(job, stack, began)
-
-    def _fill(self, exchange: Exchange, job: Job, stack: Stack, stop: int) -> Any:
         # What is done here is done for every element: a tenth of a microsecond counts.
-        put, lent, row = stack.put, job.builder.lent, stack.row
+        put, lent, step = stack.put, job.builder.lent, stack.step
         assert put is not None  # the stack has begun
-        mark = stack.whole + stack.step
-        for element in self._generator:
-            if lent or not put(element, row):
-                self.gave += 1
-                return element
-            del element  # the generator may want the memory for the next one
-            row += 1
-            stack.row = row
-            if row == mark:
-                # The row is in its place before it can be seen. Then the question, in this order:
-                # who takes what is there first asks to be told of the rest.
-                stack.whole = row
-                mark += stack.step
-                if job.quiet:
-                    exchange.announce(job)
-                if exchange.shared:
+        began = row = stack.row
+        mark = stack.whole + step
+        try:
+            for element in self._generator:
+                if lent or not put(element, row):
+                    self.gave += 1
+                    return element
+                del element  # the generator may want the memory for the next one
+                row += 1
+                stack.row = row
+                if row == mark:
+                    # The row is in its place before it can be seen. Then the question, in this
+                    # order: who takes what is there first asks to be told of the rest.
+                    stack.whole = row
+                    mark += step
+                    if job.quiet:
+                        exchange.announce(job)
+                    if exchange.shared:
+                        return NOTHING
+                if row >= stop or exchange.attention:
                     return NOTHING
-            if row == stop or exchange.attention:
-                return NOTHING
-        raise Exhausted
+            raise Exhausted
+        finally:
+            self.gave += row - began
+            exchange.filled(job, stack, began)
 
     def close(self) -> None:
         """Run the generator's finally blocks."""

@@ -111,12 +111,12 @@ class Runner:
         except BaseException as error:  # noqa: BLE001  # the user's code may raise anything
             self._finish(job, self._failure(error, job.element))
             return
-        run.worker.borrow_from(self._lender(job))
+        run.worker._lend = self._lender(job)
         try:
             while self._step(job, run):
                 pass
         finally:
-            run.worker.borrow_from(None)
+            run.worker._lend = None
 
     def _step(self, job: Job, run: Run) -> bool:
         """The elements that go the short way, and the first one that does not; False at the end of

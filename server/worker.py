@@ -45,6 +45,7 @@ class Worker:
         self._stream = index if stream is None else stream
         self.seeks = False
         self.rng = np.random.default_rng(self._sequence(0))
+        #: Where `empty` gets its memory; the runner sets it for the generator's turn.
         self._lend: Lend | None = None
 
     @property
@@ -68,10 +69,6 @@ class Worker:
         sizes = (shape,) if isinstance(shape, int) else tuple(map(operator.index, shape))
         lent = self._lend(sizes, np.dtype(dtype)) if self._lend is not None else None
         return np.empty(sizes, dtype) if lent is None else lent
-
-    def borrow_from(self, lend: Lend | None) -> None:
-        """Where `empty` gets its memory, None for numpy. genserver sets it for a generator's turn."""
-        self._lend = lend
 
     def _sequence(self, purpose: int) -> np.random.SeedSequence:
         return np.random.SeedSequence((self.seed, self._stream, self.epoch), spawn_key=(purpose,))

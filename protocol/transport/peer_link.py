@@ -23,7 +23,7 @@ from ..codec import (
     placed_in,
 )
 from ..errors import EndpointError, RemoteProtocolError
-from ..link import Numbered
+from ..link import DEAD_AFTER, Numbered
 from ..messages import Item, Message
 from ..spec import ElementSpec
 from ..tables import LinkState
@@ -116,10 +116,11 @@ class PeerLink:
 
     def tick(self, now: float) -> None:
         """Let time pass."""
-        overslept = now - self._ticked > OVERSLEPT
-        self._ticked = now
-        if overslept:
+        slept, self._ticked = now - self._ticked, now
+        if slept > OVERSLEPT:
             self.heard = now  # whoever slept cannot say that others were silent
+            if slept > DEAD_AFTER:
+                self._dispatch(self.end.lose("this process slept, and was given up"))
             return
         self._dispatch(self.end.tick(now))
         self._release()

@@ -40,8 +40,8 @@ __all__ = ["ControlEnd", "DataEnd"]
 
 logger = logging.getLogger("genserver")
 
-#: A stream sends small elements at most this often (seconds): a message costs both ends together
-#: about 1.5 ms of a core, whatever is in it. A slower generator's elements never wait.
+#: A stream sends chunks that are not full at most this often (seconds): a message costs both ends
+#: together about 1.5 ms of a core, whatever is in it. A slower generator's elements never wait.
 FLUSH_EVERY = 0.02
 #: Breaches of the protocol by one peer, after which its messages are dropped unread (rule T10).
 MAX_BREACHES = 3

@@ -308,6 +308,7 @@ def test_links_that_are_cut_lose_and_repeat_nothing(serve: Serve, transport: str
                 for worker in list(core._workers.values()):
                     links.add(worker.link._dealer)
                     core.loop.call(lambda link=worker.link: link._dispatch(link.end.lose("cut")))
+            # Whose link comes back first may give a thousand elements before the other does.
             if len(links) > 20 and min(map(len, seen.values())) > 100:
                 break
         assert len(links) > 20

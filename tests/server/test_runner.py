@@ -3,52 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from genserver.protocol.messages import Open
-from genserver.protocol.spec import ElementSpec, parse_spec
-from genserver.protocol.transport.exchange import Exchange, Failure
-from genserver.protocol.worker_end import Credit, Dropped, Key, Started
+from genserver.protocol.transport.exchange import Failure
+from genserver.protocol.worker_end import Credit, Dropped
 from genserver.server import Worker
-from genserver.server.runner import Runner, StopRequested
-from genserver.server.source import Source
+from genserver.server.runner import StopRequested
 
-SPEC = parse_spec("int64[]")
-PLENTY = 10**9
-
-
-class Bench:
-    """A runner, and what it handed over; `turn` is one turn of its loop."""
-
-    def __init__(
-        self,
-        function: Callable[..., Iterator[Any]],
-        spec: ElementSpec = SPEC,
-        worker: str | None = "worker",
-    ) -> None:
-        self.exchange = Exchange(lambda key, now: None)
-        self.exchange.spec = spec
-        source = Source(function, {}, worker, None, -2)
-        self.runner = Runner(source, self.exchange, divided=True)
-        self.runner.use_spec(spec)
-
-    def open(self, stream: int, *, start: int = 0, elements: int = PLENTY) -> Key:
-        key = (1, stream)
-        self.exchange.apply(Started(key, Open(stream, 0, 1, 0, 7, start)))
-        self.exchange.apply(Credit(key, elements, PLENTY))
-        return key
-
-    def turns(self, count: int) -> None:
-        for _ in range(count):
-            self.runner._turn()
-
-    def taken(self, key: Key) -> tuple[list[int], Any]:
-        chunks, finished = self.exchange.take(key)
-        numbers = [int(n) for chunk in chunks for n in np.asarray(chunk.columns[0])]
-        return numbers, finished
+from ..support.bench import PLENTY, SPEC, Bench
 
 
 def count_up(worker: Worker) -> Iterator[int]:
@@ -141,7 +107,7 @@ def test_a_searched_generator_that_nobody_asks_for_is_closed() -> None:
 
     bench = Bench(tidy)
     bench.runner.search(Open(0, 0, 1, 0, 99))
-    bench.open(1)
+    bench.open(1, elements=1)
     bench.turns(1)
     assert closed == [99]
 

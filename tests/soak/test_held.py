@@ -42,13 +42,12 @@ def test_a_trainer_stopped_for_twice_the_lease_finds_its_tensors_unchanged(serve
     """Stopped with 8 arrays in hand while a second trainer streams, it has the same bytes
     afterwards, and goes on where it was."""
     server = serve("endless", workers=1)
-    holder = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", HOLDER, server.endpoint],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert holder.stdin is not None
-    assert holder.stdout is not None
-    try:
+    ) as holder:  # fmt: skip
+        assert holder.stdin is not None
+        assert holder.stdout is not None
         before = holder.stdout.readline()
         assert len(before.split()) == 8
         os.kill(holder.pid, signal.SIGSTOP)
@@ -63,9 +62,6 @@ def test_a_trainer_stopped_for_twice_the_lease_finds_its_tensors_unchanged(serve
         holder.stdin.flush()
         assert holder.stdout.readline() == before
         assert holder.stdout.readline() == "continued\n"
-    finally:
-        holder.kill()
-        holder.wait()
 
 
 SHUFFLER = """
