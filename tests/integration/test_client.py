@@ -321,14 +321,14 @@ def test_a_bug_in_the_io_thread_is_an_error_and_no_hang(
 ) -> None:
     """Whatever happens on the I/O thread ends the wait of those who depend on it."""
     from genserver.protocol.errors import InternalError
-    from genserver.protocol.transport import connection
+    from genserver.protocol.transport.core import Core
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError("made by this test")
 
     server = serve("napping", workers=1, arguments={"seconds": 0.1})
     with Client(server.endpoint) as client:
-        monkeypatch.setattr(connection._Core, "took", broken)
+        monkeypatch.setattr(Core, "took", broken)
         with pytest.raises(InternalError, match="made by this test"):
             for _ in client:
                 pass

@@ -174,7 +174,7 @@ def test_aligned_elements_are_not_copied(serve: Serve) -> None:
         run = lane.take(1.0)
         if run is not None:
             runs += 1
-            (column,) = run.columns
+            ((column,),) = run.parts
             assert isinstance(column, np.ndarray)
             assert column.ctypes.data % 64 == 0
             assert not column.flags.writeable
