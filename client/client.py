@@ -11,7 +11,8 @@ from genserver.protocol.chunk import Column
 from genserver.protocol.normalize import TextArray
 from genserver.protocol.spec import ArraySpec, ElementSpec
 
-from .lane import Lane, Run
+from .lane import Lane
+from .mixing import Run
 from .options import PullOptions
 from .plan import INFINITE, UNKNOWN, Plan
 from .source import Source
@@ -104,9 +105,10 @@ class Client:
 
     def _elements(self, run: Run) -> Iterator[Any]:
         leaves = [leaf for _, leaf in self.spec.leaves()]
-        for row in range(run.n):
-            values = [_value(c, row, leaf) for c, leaf in zip(run.columns, leaves, strict=True)]
-            yield self.spec.unflatten(values)
+        for row in range(run.n // len(run.parts)):
+            for part in run.parts:
+                values = [_value(c, row, leaf) for c, leaf in zip(part, leaves, strict=True)]
+                yield self.spec.unflatten(values)
 
 
 def _value(column: Column, row: int, leaf: ArraySpec) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from genserver.protocol.errors import GenserverError
+from genserver.protocol.fields import MAX_BATCH
 
 __all__ = ["OptionError", "PullOptions"]
 
@@ -28,6 +29,8 @@ class PullOptions:
     connect_timeout: float = 30.0
     first_element_timeout: float = 300.0
     wait: bool = False
+    batch: int | None = None
+    drop_remainder: bool = False
 
     def __post_init__(self) -> None:
         if self.seed is not None and not 0 <= self.seed < 2**64:
@@ -41,3 +44,7 @@ class PullOptions:
         for name in ("connect_timeout", "first_element_timeout"):
             if getattr(self, name) <= 0:
                 raise OptionError(f"{name} is in seconds and above 0, not {getattr(self, name)}")
+        if self.batch is not None and not 1 <= self.batch <= MAX_BATCH:
+            raise OptionError(f"batch must be 1 to {MAX_BATCH}, not {self.batch}")
+        if self.drop_remainder and self.batch is None:
+            raise OptionError("drop_remainder=True drops an incomplete last batch: give batch=")

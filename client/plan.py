@@ -21,11 +21,11 @@ MIB = 2**20
 GIB = 2**30
 #: An element above this size (bytes) is made one at a time (design 5).
 SOLITARY = 64 * MIB
-#: What one stream may have waiting unless four elements are more: enough to hide any latency, and
+#: What one stream may have waiting unless four elements are more: a few of the largest chunks, and
 #: little enough that an epoch that is left early wasted little.
-STREAM_BYTES = 32 * MIB
+STREAM_BYTES = 64 * MIB
 #: The same in elements, for tiny ones.
-STREAM_ELEMENTS = 1024
+STREAM_ELEMENTS = 8192
 
 
 class PlanError(GenserverError):
@@ -46,9 +46,14 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that a pass needs to know. ``cardinality`` is a count, `INFINITE` or `UNKNOWN`."""
+    """All that a pass needs to know. ``cardinality`` is a count, `INFINITE` or `UNKNOWN`.
+
+    With ``batch=`` the elements are batches.
+    """
 
     spec: ElementSpec
+    #: Bytes of an element, of a whole batch; None when a size is free.
+    nbytes: int | None
     cardinality: int
     seed: int
     members: tuple[Member, ...]
@@ -80,8 +85,11 @@ def make_plan(
     _check_division(endpoints, statuses, len(members))
     assert first.spec is not None  # the callers wait for it
     seed = first.seed if options.seed is None else options.seed
-    window, text = _window(first.spec, len(members), options, memory)
-    return Plan(first.spec, _cardinality(statuses), seed, members, window, text)
+    size = options.batch or 0
+    spec = first.spec.batched(size, drop_remainder=options.drop_remainder)
+    nbytes = first.spec.nbytes and first.spec.nbytes * max(1, size)
+    window, text = _window(nbytes or 0, len(members), options, memory)
+    return Plan(spec, nbytes, _cardinality(statuses, options), seed, members, window, text)
 
 
 def _members(statuses: Sequence[Status]) -> tuple[Member, ...]:
@@ -103,26 +111,39 @@ def _check_division(endpoints: Sequence[str], statuses: Sequence[Status], count:
             raise PlanError("some of the servers divide the work and some do not (--sharding)")
 
 
-def _cardinality(statuses: Sequence[Status]) -> int:
+def _cardinality(statuses: Sequence[Status], options: PullOptions) -> int:
     """A length is one pass's: of all workers together, or of each where the work is not divided."""
     lengths = [status.cardinality for status in statuses]
     if UNKNOWN in lengths:
         return UNKNOWN
     if INFINITE in lengths:
         return INFINITE
+    counts = [len(status.workers) for status in statuses]
     if statuses[0].sharding == "off":
-        return sum(n * len(s.workers) for n, s in zip(lengths, statuses, strict=True))
-    return lengths[0] if len(set(lengths)) == 1 else UNKNOWN
+        return sum(_batches(n, options) * c for n, c in zip(lengths, counts, strict=True))
+    if len(set(lengths)) > 1:
+        return UNKNOWN
+    if options.batch is not None and sum(counts) > 1:
+        return UNKNOWN  # who makes how many, and so how many last batches are smaller, is unknown
+    return _batches(lengths[0], options)
 
 
-def _window(spec: ElementSpec, count: int, options: PullOptions, memory: int) -> tuple[Window, str]:
-    element = spec.nbytes or 0
+def _batches(elements: int, options: PullOptions) -> int:
+    """What one worker makes of so many elements."""
+    size = options.batch or 1
+    return elements // size if options.drop_remainder else -(-elements // size)
+
+
+def _window(element: int, count: int, options: PullOptions, memory: int) -> tuple[Window, str]:
+    """What each of ``count`` streams may have waiting; elements are of so many bytes."""
     budget, formula = options.memory_budget, "memory_budget"
     if budget is None:
         budget = min(max(GIB, count * 4 * element), memory // 4)
-        formula = "max(1 GiB, workers x 4 x element), at most a quarter of the memory"
-    share = min(budget // count, max(STREAM_BYTES, 4 * element))
-    nbytes = 1 if element > SOLITARY else max(1, share)
+        what = "element" if options.batch is None else "batch"
+        formula = f"max(1 GiB, workers x 4 x {what}), at most a quarter of the memory"
+    share = budget // count
+    # Half of the share at most: the rest is for what TensorFlow and the user hold on to.
+    nbytes = 1 if element > SOLITARY else max(1, min(share // 2, max(STREAM_BYTES, 4 * element)))
     held = max(element, nbytes) * count
     text = f"up to {held / MIB:.0f} MiB wait here (budget {budget / MIB:.0f} MiB = {formula})"
-    return Window(STREAM_ELEMENTS, nbytes, budget // count), text
+    return Window(STREAM_ELEMENTS, nbytes, share), text

@@ -1,7 +1,7 @@
 """The one file that imports TensorFlow: a server's elements as a ``tf.data.Dataset``.
 
-The dataset is an `interleave` over lanes, each a ``from_generator`` that pulls chunks; they are
-cut into elements behind it, in C++. What TensorFlow keeps for ever (it never lets go of a
+The dataset is an `interleave` over lanes, each a ``from_generator`` that pulls runs of elements;
+they are cut into elements behind it, in C++. What TensorFlow keeps for ever (it never lets go of a
 generator function) is a `Source`, which is plain data; streams belong to the lanes of an iterator
 and go with it. A lane that has nothing returns a chunk of no elements after `POLL_SECONDS`, so that
 TensorFlow can cancel it: deleting an iterator never waits longer.
@@ -9,7 +9,9 @@ TensorFlow can cancel it: deleting an iterator never waits longer.
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -25,7 +27,8 @@ from tensorflow.python.eager import core as tf_core
 
 from .farewell import Farewell
 from .keras import refuse_endless
-from .lane import Lane, Run
+from .lane import Lane
+from .mixing import GROUP, Part, Run, merged
 from .options import OptionError, PullOptions
 from .plan import INFINITE, SOLITARY, UNKNOWN, Plan
 from .source import Source, say
@@ -122,11 +125,11 @@ def make_dataset(
     lanes = _lane_count(plan, cycle_length, deterministic=source.options.deterministic)
     workers = f"{plan.count} worker{'s' * (plan.count > 1)}"
     say(f"{', '.join(source.names)}: {workers}, seed {plan.seed}; {plan.memory}")
-    dataset = _cut(_pull(source, plan.spec, lanes), plan.spec)
+    dataset = _cut(_pull(source, plan, lanes), plan, lanes)
     if plan.cardinality != UNKNOWN:
         length = tf.data.INFINITE_CARDINALITY if plan.cardinality == INFINITE else plan.cardinality
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(length))
-    return _prefetched(dataset.with_options(_tf_options(plan.spec)), plan.spec, device, prefetch)
+    return _prefetched(dataset.with_options(_tf_options(plan.spec)), plan, device, prefetch)
 
 
 def _tf_options(spec: ElementSpec) -> tf.data.Options:
@@ -146,31 +149,50 @@ def _tf_options(spec: ElementSpec) -> tf.data.Options:
 
 
 def _lane_count(plan: Plan, cycle_length: int | None, *, deterministic: bool) -> int:
-    """min(workers, cores // 2): a waiting lane holds one of tf.data's threads (design 3)."""
+    """Each has the workers that its runs mix, and a waiting one holds one of tf.data's threads: so
+    many that none has less than `GROUP` workers, and at most cores // 2 (design 3)."""
     if cycle_length is not None and not 1 <= cycle_length <= plan.count:
         raise OptionError(f"cycle_length must be 1 to {plan.count}, the number of workers")
     if deterministic:
         if cycle_length not in (None, 1):
             raise OptionError("deterministic=True takes the workers in turn, in one lane")
         return 1
-    return cycle_length or min(plan.count, max(1, usable_cores() // 2))
+    return cycle_length or max(1, min(plan.count // GROUP, usable_cores() // 2))
 
 
-def _pull(source: Source, spec: ElementSpec, lanes: int) -> Dataset:
-    """Chunks of every lane."""
+def _group(plan: Plan, lanes: int) -> int:
+    """How many workers' large elements a run may have. Very large ones come one at a time."""
+    if plan.nbytes is not None and plan.nbytes > SOLITARY:
+        return 1
+    return min(GROUP, -(-plan.count // lanes))
+
+
+def _is_small(plan: Plan) -> bool:
+    """Whether the elements are so small that copying them costs less than anything else would."""
+    # unbatch() crashes the process on arrays without elements and knows no float8 (TF 2.21).
+    fit = all(leaf.nbytes != 0 and not _is_float8(leaf) for _, leaf in plan.spec.leaves())
+    return plan.spec.nbytes is not None and plan.spec.nbytes < LARGE_ELEMENT and fit
+
+
+def _pull(source: Source, plan: Plan, lanes: int) -> Dataset:
+    """Runs of every lane: of small elements one part, of others a tuple of `_group` parts."""
+    spec, parts = plan.spec, 0 if _is_small(plan) else _group(plan, lanes)
 
     def passes() -> Iterator[tuple[int, int]]:
         epoch = source.next_epoch()
         for lane in range(lanes):
             yield epoch, lane
 
-    def pull(epoch: np.int64, lane: np.int64) -> _Chunks:
-        return _Chunks(
-            Lane(source, epoch=int(epoch), expect=spec, lane=int(lane), lanes=lanes), spec
+    def pull(epoch: np.int64, lane: np.int64) -> _Runs:
+        opened = Lane(
+            source, epoch=int(epoch), expect=spec, lane=int(lane), lanes=lanes, group=max(1, parts)
         )
+        return _Runs(opened, spec, parts)
 
     scalar = tf.TensorSpec((), tf.int64)
     signature = spec.map(lambda leaf: tf.TensorSpec((None, *leaf.shape), _tf_dtype(leaf)))
+    if parts > 0:
+        signature = (signature,) * parts
 
     def one_lane(*place: tf.Tensor) -> Dataset:
         return tf.data.Dataset.from_generator(pull, args=place, output_signature=signature)
@@ -184,20 +206,24 @@ def _pull(source: Source, spec: ElementSpec, lanes: int) -> Dataset:
     )
 
 
-class _Chunks:
+class _Runs:
     """What ``from_generator`` iterates: a lane's runs as stacked arrays.
 
     An object and not a generator, because a generator that raised would end cleanly at the next
     call, and TensorFlow would take that for the end of the data.
     """
 
-    def __init__(self, lane: Lane, spec: ElementSpec) -> None:
+    def __init__(self, lane: Lane, spec: ElementSpec, parts: int) -> None:
+        """``parts`` is the length of the tuples that it gives, or 0 for no tuple."""
         self._lane = lane
         self._spec = spec
-        self._nothing = spec.unflatten([_empty(leaf) for _, leaf in spec.leaves()])
+        self._none = spec.unflatten([_empty(leaf) for _, leaf in spec.leaves()])
+        self._parts = parts
+        #: What comes at the next calls, of one run.
+        self._waiting: deque[tuple[Part, ...]] = deque()
         _farewell.add(self)
 
-    def __iter__(self) -> _Chunks:
+    def __iter__(self) -> _Runs:
         return self
 
     def __next__(self) -> Any:
@@ -212,41 +238,65 @@ class _Chunks:
             _farewell.leave()
 
     def _next(self) -> Any:
-        run: Run | None = self._lane.take(POLL_SECONDS)
-        if run is not None:
-            return self._spec.unflatten([_array(column) for column in run.columns])
-        if self._lane.ended:
-            self._lane.close()
-            raise StopIteration
-        return self._nothing
+        if not self._waiting:
+            run = self._lane.take(POLL_SECONDS)
+            if run is not None:
+                self._add(run)
+            elif self._lane.ended:
+                self._lane.close()
+                raise StopIteration
+        parts = self._waiting.popleft() if self._waiting else ()
+        given = [self._spec.unflatten(list(map(_array, part))) for part in parts]
+        if self._parts == 0:
+            return given[0] if given else self._none
+        return (*given, *[self._none] * (self._parts - len(given)))
+
+    def _add(self, run: Run) -> None:
+        if run.small:
+            self._waiting.append((merged(run.parts),))
+        elif run.n == len(run.parts):
+            # For one element of each, cutting several parts at once costs more than the calls.
+            self._waiting += [(part,) for part in run.parts]
+        else:
+            self._waiting.append(run.parts)
 
     def __del__(self) -> None:
         self._lane.close()
 
 
-def _cut(chunks: Dataset, spec: ElementSpec) -> Dataset:
-    """Chunks into elements: small ones are copied (1.7 us each), large ones alias the chunk."""
-    nbytes = spec.nbytes
-    # unbatch() crashes the process on arrays without elements and knows no float8 (TF 2.21).
-    fit = all(leaf.nbytes != 0 and not _is_float8(leaf) for _, leaf in spec.leaves())
-    if nbytes is not None and nbytes < LARGE_ELEMENT and fit:
-        return chunks.unbatch()
-    if isinstance(spec.root, ArraySpec) or spec.root.kind != "tuple":
-        return chunks.flat_map(tf.data.Dataset.from_tensor_slices)
-    return chunks.flat_map(lambda *parts: tf.data.Dataset.from_tensor_slices(parts))
+def _cut(runs: Dataset, plan: Plan, lanes: int) -> Dataset:
+    """Runs into elements: small ones are copied (1.7 us each), large ones alias what arrived."""
+    if _is_small(plan):
+        return runs.unbatch()
+    slices, parts = tf.data.Dataset.from_tensor_slices, _group(plan, lanes)
+    if parts == 1:
+        return runs.flat_map(slices)
+    turns = tf.data.Dataset.range(parts).repeat()
+
+    def cut(*given: Any) -> Dataset:
+        """The first element of each part, the second of each, and so on. An interleave over single
+        parts would cost less than the 1 ms that this does, and keep elements back while it waits
+        for more parts."""
+        alone = tf.equal(tf.shape(tf.nest.flatten(given[1])[0])[0], 0)
+        cut_all = functools.partial(
+            tf.data.Dataset.choose_from_datasets, choice_dataset=turns, stop_on_empty_dataset=False
+        )
+        elements: Dataset = tf.cond(
+            alone, lambda: slices(given[0]), lambda: cut_all(list(map(slices, given)))
+        )
+        return elements
+
+    return runs.flat_map(cut)
 
 
-def _prefetched(
-    dataset: Dataset, spec: ElementSpec, device: str | None, prefetch: int | None
-) -> Dataset:
-    nbytes = spec.nbytes or 0
-    size = prefetch
+def _prefetched(dataset: Dataset, plan: Plan, device: str | None, prefetch: int | None) -> Dataset:
+    nbytes, size = plan.nbytes, prefetch
     if size is None:
-        size = 1 if nbytes > SOLITARY else PREFETCH
+        size = 1 if nbytes is not None and nbytes > SOLITARY else PREFETCH
     if device is not None:
         return dataset.apply(tf.data.experimental.prefetch_to_device(device, max(1, size)))
-    # Small elements wait as chunks inside the interleave; a second queue would only cost a thread.
-    small = spec.nbytes is not None and nbytes < LARGE_ELEMENT
+    # Small elements wait as runs inside the interleave; a second queue would only cost a thread.
+    small = nbytes is not None and nbytes < LARGE_ELEMENT
     return dataset if size == 0 or (prefetch is None and small) else dataset.prefetch(size)
 
 

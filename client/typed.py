@@ -13,8 +13,8 @@ class ClientOptions(TypedDict, total=False):
     * ``seed``: of all random states, with worker and epoch, 0 to 2**64 - 1; default None takes the
       server's.
     * ``epoch``: pins the epoch; default None counts the passes of one dataset or client from 0.
-    * ``deterministic``: elements come in turn, worker by worker, the same in every run with the
-      same seed and number of workers; default False takes whichever is ready.
+    * ``deterministic``: elements (or batches) come in turn, worker by worker, the same in every run
+      with the same seed and number of workers; default False mixes whatever is ready.
     * ``transport``: default "auto" takes shared memory on one host, else a socket file, and tcp
       beyond; "memory", "ipc" or "tcp" insists on one of them.
     * ``memory_budget``: bytes that may wait in the trainer; default None is max(1 GiB, workers x 4
@@ -23,6 +23,11 @@ class ClientOptions(TypedDict, total=False):
     * ``connect_timeout``: seconds until a server must have answered; default 30.
     * ``first_element_timeout``: seconds until the first element must have come; default 300.
     * ``wait``: wait beyond these limits until the servers are ready; default False.
+    * ``batch``: the workers make whole batches of so many elements, 1 to 2**20, and those are what
+      comes: with a leading dimension that is None in the spec, for a worker's last batch may be
+      smaller. A batch is of one worker. Default None gives single elements.
+    * ``drop_remainder``: each worker drops a last batch that is smaller, and the spec says the
+      size; default False.
     """
 
     seed: int | None
@@ -34,3 +39,5 @@ class ClientOptions(TypedDict, total=False):
     connect_timeout: float
     first_element_timeout: float
     wait: bool
+    batch: int | None
+    drop_remainder: bool

@@ -59,16 +59,16 @@ class Inbox:
                 self._error = self._error or Interrupted()
                 self._changed.notify_all()
 
-    @property
-    def ended(self) -> bool:
-        """Whether every stream has ended and everything was taken."""
+    def take_all(self) -> tuple[list[tuple[int, Delivery]], list[int]]:
+        """Take all that has arrived; also which streams have ended, whose last delivery is then
+        among it. Neither waits nor raises, and is no wait in vain."""
         with self._changed:
-            return all(s.ended and not s.ready for s in self._sources)
-
-    def over(self, source: int) -> bool:
-        """Whether this stream has ended and everything of it was taken."""
-        with self._changed:
-            return self._sources[source].ended and not self._sources[source].ready
+            taken = [(n, delivery) for n, s in enumerate(self._sources) for delivery in s.ready]
+            for source, _ in taken:
+                self._sources[source].ready.clear()
+            if taken:
+                self._starved = False
+            return taken, [n for n, s in enumerate(self._sources) if s.ended]
 
     def take(self, seconds: float, source: int | None = None) -> tuple[int, Delivery] | None:
         """The next delivery of ``source``, or of whichever is ready, in turn.

@@ -63,8 +63,9 @@ def test_the_seed_is_the_trainers_or_the_servers() -> None:
 
 
 def test_the_window_stays_within_the_budget() -> None:
-    """Small elements: 32 MiB a worker; large: four; a small machine: a quarter of its memory."""
-    assert plan(status(2)).window.nbytes == 32 * MIB
+    """Small elements: 64 MiB a worker; large: four; a small machine: a quarter of its memory."""
+    assert plan(status(2)).window.nbytes == 64 * MIB
+    assert plan(status(2)).window.elements == 8192
     four = plan(status(2, spec="float32[16,1024,1024]"))
     assert four.window.nbytes == 4 * 64 * MIB
     tight = plan(status(4), memory=64 * MIB)
@@ -78,10 +79,34 @@ def test_very_large_elements_come_one_at_a_time() -> None:
     assert plan(status(spec="float32[65,1024,1024]")).window.nbytes == 1
 
 
+def test_batches_are_the_elements_of_a_plan() -> None:
+    """The spec has their leading dimension, and a batch's bytes decide what may wait."""
+    single = "(float32[1024,1024], str[])"
+    assert str(plan(status(spec=single), batch=8).spec) == "(float32[None,1024,1024], str[None])"
+    exact = plan(status(spec="float32[2]"), batch=8, drop_remainder=True)
+    assert str(exact.spec) == "float32[8,2]"
+    four = plan(status(2, spec="float32[1024,1024]"), batch=8)
+    assert four.nbytes == 32 * MIB
+    assert four.window.nbytes == 4 * 32 * MIB
+    assert "workers x 4 x batch" in four.memory
+    assert plan(status(spec="float32[1024,1024]"), batch=17).window.nbytes == 1
+    assert plan(status(spec="float32[None]"), batch=8).nbytes is None
+
+
+def test_a_count_of_batches_is_known_where_each_workers_elements_are() -> None:
+    """One worker, or each with a whole copy; divided work may end in several smaller batches."""
+    assert plan(status(length=10), batch=4).cardinality == 3
+    assert plan(status(length=10), batch=4, drop_remainder=True).cardinality == 2
+    assert plan(status(2, length=10, sharding="off"), batch=4).cardinality == 6
+    assert plan(status(2, length=10), batch=4).cardinality == UNKNOWN
+    assert plan(status(2, length=INFINITE), batch=4).cardinality == INFINITE
+
+
 @pytest.mark.parametrize(
     "options",
     [{"seed": -1}, {"epoch": -1}, {"transport": "pigeon"}, {"memory_budget": 0},
-     {"connect_timeout": 0.0}, {"first_element_timeout": -1.0}],
+     {"connect_timeout": 0.0}, {"first_element_timeout": -1.0}, {"batch": 0},
+     {"batch": 2**20 + 1}, {"drop_remainder": True}],
 )  # fmt: skip
 def test_options_that_cannot_be_are_refused_by_name(options: dict[str, object]) -> None:
     """The sentence names the option."""

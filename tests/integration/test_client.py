@@ -72,6 +72,25 @@ def test_deterministic_order_takes_the_workers_in_turn(serve: Serve) -> None:
         assert [int(number) for number, _ in client] == list(range(20))
 
 
+def test_large_elements_of_all_workers_come_mixed(serve: Serve) -> None:
+    """Rows of several workers' chunks are taken in turn, each worker's in order."""
+    server = serve("marked", workers=3, arguments={"kib": 64, "n": 50})
+    with Client(server.endpoint) as client:
+        got = [(int(array[0]), int(number)) for array, number in client]
+    for worker in range(3):
+        assert [number for who, number in got if who == worker] == list(range(50))
+
+
+def test_batches_come_as_arrays_with_a_leading_dimension(serve: Serve) -> None:
+    """batch=8 and the numpy client: whole batches of one worker, the last one smaller."""
+    server = serve("numbered", workers=2, arguments={"n": 40})
+    with Client(server.endpoint, batch=8) as client:
+        assert str(client.spec) == "(int64[None], int64[None])"
+        got = [numbers.tolist() for numbers, _ in client]
+    assert sorted(map(len, got)) == [4, 4, 8, 8, 8, 8]
+    assert sorted(n for batch in got for n in batch) == list(range(40))
+
+
 def test_two_iterators_are_independent_streams(serve: Serve) -> None:
     """Two passes advanced in turn each see everything, with their own epoch."""
     server = serve("numbered", workers=2)

@@ -207,3 +207,15 @@ def breaking() -> Iterator[np.int64]:
     """Has a breakpoint that was forgotten, or is wanted."""
     breakpoint()
     yield np.int64(1)
+
+
+def marked(worker: Worker, kib: int = 1, n: int = 10**9) -> Iterator[tuple[Any, np.int64]]:
+    """(array of ``kib`` KiB full of the worker's index, number within the worker)."""
+    for number in range(n):
+        yield np.full((kib * 256,), worker.index, np.float32), np.int64(number)
+
+
+def named(worker: Worker, n: int = 1000) -> Iterator[dict[str, Any]]:
+    """Texts and an array of another size now and then, numbered and divided."""
+    for number in range(worker.index, n, worker.count):
+        yield {"name": f"scan {number}", "row": np.full(number // 100 % 3, number)}

@@ -1,0 +1,187 @@
+"""Which elements of which workers come next: runs that mix what is ready, or keep the turn. Pure.
+
+A chunk is a run of one worker's elements, and a batch behind it should hold several workers'. So
+the next run takes as many elements of each worker that has some, in turn. What has not arrived is
+never waited for: whoever holds elements hands them on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from genserver.protocol.chunk import LARGE_ELEMENT, Column
+from genserver.protocol.normalize import TextArray
+from genserver.protocol.stream import Delivery
+
+__all__ = ["GROUP", "Mixer", "Part", "Run", "merged"]
+
+#: Workers whose large elements are handed on together: each is one more argument of TensorFlow's.
+GROUP = 4
+#: The longest run (elements) of one worker while others are at work: theirs may come any moment,
+#: and what is kept can be mixed with it. Of small elements, where a call costs as much as some 100
+#: of them, and of large ones.
+ALONE_SMALL, ALONE_LARGE = 64, 4
+#: A run of small elements of several workers, which is copied, is cut at this size in bytes.
+RUN_BYTES = 2 * 2**20
+#: What TensorFlow aliases starts on a multiple of this (bytes).
+ALIGNMENT = 64
+
+#: Elements of one worker, stacked array by array in flattening order.
+Part = tuple[Column, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """``n`` elements: the first of each part, the second of each part, and so on."""
+
+    n: int
+    parts: tuple[Part, ...]
+    #: Whether they are small and of one shape, so that `merged` is worth its copy.
+    small: bool
+    #: The deliveries whose last element this is, with their sources.
+    done: tuple[tuple[int, Delivery], ...]
+
+
+class Mixer:
+    """What has arrived of some streams and was not handed on. One thread at a time."""
+
+    def __init__(self, sources: int, *, ordered: bool, group: int) -> None:
+        """``ordered`` keeps the turn: the first element of each source, the second of each, ...;
+        else whoever has elements comes next. ``group`` is how many sources of large elements a run
+        may have."""
+        self._ordered = ordered
+        self._group = group
+        self._waiting: list[deque[Delivery]] = [deque() for _ in range(sources)]
+        #: The row of each source's first delivery that comes next.
+        self._at = [0] * sources
+        self._ended = [False] * sources
+        self._turn = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether every source has ended and everything was handed on."""
+        return next(self._line_up(), None) is None
+
+    @property
+    def awaited(self) -> int | None:
+        """The only source whose elements may come next; None when that is any."""
+        return next(self._line_up(), None) if self._ordered else None
+
+    def put(self, source: int, delivery: Delivery) -> None:
+        """More elements of a source arrived."""
+        if not self._waiting[source]:
+            self._at[source] = delivery.skip
+        self._waiting[source].append(delivery)
+
+    def end(self, source: int) -> None:
+        """No more elements of a source will arrive."""
+        self._ended[source] = True
+
+    def next(self) -> Run | None:
+        """The next elements; None when none may come now."""
+        line_up = list(self._line_up())
+        chosen = self._choose(line_up)
+        if not chosen:
+            return None
+        small = self._small(chosen[0])
+        rows = self._rows(chosen, len(line_up), small=small)
+        self._turn = (chosen[-1] + 1) % len(self._waiting)
+        parts = tuple(self._part(source, rows) for source in chosen)
+        gone = [(source, self._advance(source, rows)) for source in chosen]
+        done = tuple((source, delivery) for source, delivery in gone if delivery is not None)
+        return Run(rows * len(parts), parts, small, done)
+
+    def _line_up(self) -> Iterator[int]:
+        """The sources that are not over, from the one whose turn it is."""
+        for step in range(len(self._waiting)):
+            source = (self._turn + step) % len(self._waiting)
+            if self._waiting[source] or not self._ended[source]:
+                yield source
+
+    def _choose(self, line_up: Sequence[int]) -> list[int]:
+        """The sources of the next run. In order they follow each other without a gap."""
+        chosen: list[int] = []
+        for source in line_up:
+            if self._waiting[source] and (not chosen or self._go_together(chosen, source)):
+                chosen.append(source)
+            elif self._ordered:
+                break
+        return chosen
+
+    def _go_together(self, chosen: Sequence[int], source: int) -> bool:
+        small = self._small(source)
+        if small != self._small(chosen[0]):
+            return False
+        if small:
+            return self._shapes(source) == self._shapes(chosen[0])
+        return len(chosen) < self._group
+
+    def _rows(self, chosen: Sequence[int], live: int, *, small: bool) -> int:
+        """How many elements of each chosen source make the run."""
+        if self._ordered and len(chosen) < live:
+            return 1  # the others' come before anybody's second
+        rows = min(self._waiting[source][0].chunk.n - self._at[source] for source in chosen)
+        if len(chosen) == 1:
+            alone = ALONE_SMALL if small else ALONE_LARGE
+            return rows if live == 1 else min(rows, alone)
+        if not small:
+            return rows
+        chunks = [self._waiting[source][0].chunk for source in chosen]
+        weight = sum(chunk.nbytes // chunk.n for chunk in chunks)
+        return max(1, min(rows, RUN_BYTES // max(1, weight)))
+
+    def _part(self, source: int, rows: int) -> Part:
+        at = self._at[source]
+        return self._waiting[source][0].chunk.rows(at, at + rows)
+
+    def _advance(self, source: int, rows: int) -> Delivery | None:
+        """Go on behind ``rows`` elements; returns the delivery when they were its last."""
+        waiting = self._waiting[source]
+        self._at[source] += rows
+        if self._at[source] < waiting[0].chunk.n:
+            return None
+        gone = waiting.popleft()
+        self._at[source] = waiting[0].skip if waiting else 0
+        return gone
+
+    def _small(self, source: int) -> bool:
+        chunk = self._waiting[source][0].chunk
+        return chunk.nbytes < LARGE_ELEMENT * chunk.n
+
+    def _shapes(self, source: int) -> list[tuple[int, ...]]:
+        return [column.shape[1:] for column in self._waiting[source][0].chunk.columns]
+
+
+def merged(parts: Sequence[Part]) -> Part:
+    """One part with the elements of all, in turn; a single one is not copied."""
+    if len(parts) == 1:
+        return parts[0]
+    return tuple(map(_merged, zip(*parts, strict=True)))
+
+
+def _merged(columns: Sequence[Column]) -> Column:
+    first, each = columns[0], len(columns)
+    shape = (first.shape[0] * each, *first.shape[1:])
+    if isinstance(first, TextArray):
+        return TextArray(shape, tuple(_texts(columns)))
+    nbytes = first.nbytes * each
+    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+    shift = -raw.__array_interface__["data"][0] % ALIGNMENT
+    out = raw[shift : shift + nbytes].view(first.dtype).reshape(shape)
+    for index, column in enumerate(columns):
+        out[index::each] = column
+    return out
+
+
+def _texts(columns: Sequence[Column]) -> Iterator[bytes]:
+    rows = []
+    for column in columns:
+        assert isinstance(column, TextArray)  # the parts have one structure
+        size = len(column.items) // column.shape[0]
+        items = column.items
+        rows.append([items[at : at + size] for at in range(0, len(items), max(1, size))])
+    return chain.from_iterable(chain.from_iterable(zip(*rows, strict=True)))
