@@ -29,8 +29,8 @@ class Client:
 
     ``for element in client`` is one pass; its number, counted from 0 for this client, is the
     generator's ``worker.epoch``. An element has the structure that the generator yields (a tuple,
-    a dict, a single array), with the shapes and dtypes of `spec`. Arrays are read-only views of
-    received memory: copy what you want to write to. Scalars come as numpy scalars, texts as str or
+    a dict, a single array), with the shapes and dtypes of `spec`. Arrays are read-only, large ones
+    views of received memory: copy what you want to write to. Scalars come as numpy scalars, texts as str or
     bytes (arrays of them with dtype object).
 
     ``next()`` raises `GeneratorError`, `WorkerDied`, `ServerStopped`, `PeerLost` or `Stalled`;
@@ -108,7 +108,16 @@ class Client:
         for row in range(run.n // len(run.parts)):
             for part in run.parts:
                 values = [_value(c, row, leaf) for c, leaf in zip(part, leaves, strict=True)]
-                yield self.spec.unflatten(values)
+                # A small element that is kept must not keep the thousand around it.
+                yield self.spec.unflatten(list(map(_apart, values)) if run.small else values)
+
+
+def _apart(value: Any) -> Any:
+    if not isinstance(value, np.ndarray) or value.dtype.hasobject:
+        return value
+    copy = value.copy()
+    copy.flags.writeable = False
+    return copy
 
 
 def _value(column: Column, row: int, leaf: ArraySpec) -> Any:

@@ -14,7 +14,7 @@ from genserver.protocol.spec import ElementSpec
 from genserver.protocol.transport.connection import StreamHandle
 from genserver.protocol.transport.inbox import Inbox
 
-from .mixing import GROUP, Mixer, Run
+from .mixing import GROUP, Mixer, Run, copied
 from .plan import Member, Plan, PlanError
 from .repeats import Repeats
 from .source import REPORT_EVERY, Reach, Source, say
@@ -106,7 +106,12 @@ class Lane:
             mixer.put(source, delivery)
         for source in ended:
             mixer.end(source)
-        run = mixer.next()
+        # Who holds on to so much gets copies, one element at a time, so that what is kept keeps
+        # nothing else alive and the workers have their memory back.
+        crowded = any(stream.crowded for stream in self._streams)
+        run = mixer.next(single=crowded)
+        if run is not None and crowded and not run.small:
+            run = copied(run)
         for source, delivery in run.done if run is not None else ():
             self._streams[source].took(delivery)
         return run

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
-import numpy as np
-from genserver.protocol.chunk import LARGE_ELEMENT, Column
+from genserver.protocol.chunk import LARGE_ELEMENT, Column, aligned_empty
 from genserver.protocol.normalize import TextArray
 from genserver.protocol.stream import Delivery
 
-__all__ = ["GROUP", "Mixer", "Part", "Run", "merged"]
+__all__ = ["GROUP", "Mixer", "Part", "Run", "copied", "merged"]
 
 #: Workers whose large elements are handed on together: each is one more argument of TensorFlow's.
 GROUP = 4
@@ -27,8 +26,6 @@ GROUP = 4
 ALONE_SMALL, ALONE_LARGE = 64, 4
 #: A run of small elements of several workers, which is copied, is cut at this size in bytes.
 RUN_BYTES = 2 * 2**20
-#: What TensorFlow aliases starts on a multiple of this (bytes).
-ALIGNMENT = 64
 
 #: Elements of one worker, stacked array by array in flattening order.
 Part = tuple[Column, ...]
@@ -81,14 +78,15 @@ class Mixer:
         """No more elements of a source will arrive."""
         self._ended[source] = True
 
-    def next(self) -> Run | None:
-        """The next elements; None when none may come now."""
+    def next(self, *, single: bool = False) -> Run | None:
+        """The next elements; None when none may come now. ``single``: no more than one of each
+        source."""
         line_up = list(self._line_up())
         chosen = self._choose(line_up)
         if not chosen:
             return None
         small = self._small(chosen[0])
-        rows = self._rows(chosen, len(line_up), small=small)
+        rows = 1 if single else self._rows(chosen, len(line_up), small=small)
         self._turn = (chosen[-1] + 1) % len(self._waiting)
         parts = tuple(self._part(source, rows) for source in chosen)
         gone = [(source, self._advance(source, rows)) for source in chosen]
@@ -156,6 +154,21 @@ class Mixer:
         return [column.shape[1:] for column in self._waiting[source][0].chunk.columns]
 
 
+def copied(run: Run) -> Run:
+    """The same run in memory of its own."""
+    parts = tuple(tuple(map(_copied, part)) for part in run.parts)
+    return replace(run, parts=parts)
+
+
+def _copied(column: Column) -> Column:
+    if isinstance(column, TextArray):
+        return column
+    out = aligned_empty(column.nbytes).view(column.dtype).reshape(column.shape)
+    out[...] = column
+    out.flags.writeable = False
+    return out
+
+
 def merged(parts: Sequence[Part]) -> Part:
     """One part with the elements of all, in turn; a single one is not copied."""
     if len(parts) == 1:
@@ -168,10 +181,7 @@ def _merged(columns: Sequence[Column]) -> Column:
     shape = (first.shape[0] * each, *first.shape[1:])
     if isinstance(first, TextArray):
         return TextArray(shape, tuple(_texts(columns)))
-    nbytes = first.nbytes * each
-    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
-    shift = -raw.__array_interface__["data"][0] % ALIGNMENT
-    out = raw[shift : shift + nbytes].view(first.dtype).reshape(shape)
+    out = aligned_empty(first.nbytes * each).view(first.dtype).reshape(shape)
     for index, column in enumerate(columns):
         out[index::each] = column
     return out

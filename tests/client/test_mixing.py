@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from genserver.client.mixing import (
-    ALIGNMENT,
     ALONE_LARGE,
     ALONE_SMALL,
     GROUP,
@@ -15,9 +15,11 @@ from genserver.client.mixing import (
     Mixer,
     Part,
     Run,
+    copied,
     merged,
 )
 from genserver.protocol.chunk import LARGE_ELEMENT, Chunk
+from genserver.protocol.columns import ALIGNMENT
 from genserver.protocol.normalize import TextArray
 from genserver.protocol.stream import Delivery
 from hypothesis import given
@@ -260,3 +262,19 @@ def test_merging_keeps_texts(size: int) -> None:
     (column,) = merged(parts)
     want = [f"{who}{row}{i}".encode() for row in "01" for who in "ab" for i in range(size)]
     assert column == TextArray((4, *shape[1:]), tuple(want))
+
+
+def test_a_single_run_has_one_element_of_each_source() -> None:
+    """Who holds on to too much gets elements one by one, in memory of their own."""
+    mixer = mixer_of(3, 3, weight=LARGE_ELEMENT)
+    runs = [copied(run) for run in iter(lambda: mixer.next(single=True), None)]
+    assert [elements(run) for run in runs] == [[(0, n), (1, n)] for n in range(3)]
+    for run in runs:
+        for (column,) in run.parts:
+            assert isinstance(column, np.ndarray)
+            assert (column.shape[0], column.flags.writeable) == (1, False)
+            assert column.ctypes.data % ALIGNMENT == 0
+    texts = mixer_of(1).next()
+    assert texts is not None
+    text = (TextArray((1,), (b"a",)),)
+    assert copied(replace(texts, parts=(text,))).parts == (text,)

@@ -31,11 +31,11 @@ def lane_of(endpoint: str, **options: Any) -> Lane:
 
 
 def take(lane: Lane) -> Any:
-    """The columns of the next run."""
+    """The columns of the next run, of one worker."""
     while True:
         run = lane.take(1.0)
         if run is not None:
-            return run.columns
+            return run.parts[0]
 
 
 def lent(pid: int) -> int:
