@@ -21,6 +21,8 @@ __all__ = ["Put", "packer"]
 
 #: Rows up to so many bytes are copied by way of bytes.
 SMALL = 8 * 1024
+#: ... if there are no more rows than this, since the place of each is written down.
+MOST_PLACES = 8 * 1024
 
 #: (element or leaf, row) -> whether it was copied there. A refused one may be half written.
 Put = Callable[[Any, int], bool]
@@ -46,7 +48,7 @@ def _structure(root: Node, puts: list[Put]) -> Put:
     if root.kind == "dict":
         return _dict(root.names, puts)
     if root.kind == "named":
-        return _refuse
+        return _named(root.names, puts)
     return _pair(*puts) if len(puts) == 2 else _tuple(puts)
 
 
@@ -87,6 +89,21 @@ def _dict(names: Sequence[str], puts: list[Put]) -> Put:
     return put
 
 
+def _named(names: tuple[str, ...], puts: list[Put]) -> Put:
+    known: type | None = None
+
+    def put(element: Any, row: int) -> bool:
+        nonlocal known
+        kind = type(element)
+        if kind is not known:
+            if not issubclass(kind, tuple) or getattr(kind, "_fields", None) != names:
+                return False
+            known = kind
+        return len(element) == len(names) and _each(puts, element, row)
+
+    return put
+
+
 def _nested(root: Node, puts: list[Put], element: Any, row: int) -> bool:
     values: list[Any] = []
     if not flatten(root, element, values):
@@ -104,7 +121,8 @@ def _each(puts: list[Put], values: Sequence[Any], row: int) -> bool:
 def _short_way(column: np.ndarray[Any, Any]) -> Put:
     if column.ndim == 1:
         return _scalar(column)
-    return _small(column) if 0 < column[0].nbytes <= SMALL else _array(column)
+    small = 0 < column[0].nbytes <= SMALL and len(column) <= MOST_PLACES
+    return _small(column) if small else _array(column)
 
 
 def _small(column: np.ndarray[Any, Any]) -> Put:

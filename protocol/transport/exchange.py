@@ -203,6 +203,8 @@ class Exchange:
 
     def filled(self, job: Job, stack: Stack, began: int) -> None:
         """Rows from ``began`` on were written the short way, the generator may run on."""
+        if stack.row == began:
+            return
         job.made_bytes += (stack.row - began) * stack.weight
         job.made += stack.whole // stack.step - began // stack.step
         if not stack.midway:
@@ -221,7 +223,6 @@ class Exchange:
             return None
         if not builder.lends(index, shape):
             self._seal(job)
-            self._notify(job.key, True)
         return builder.lend(index, shape, job.room)
 
     def finish(self, job: Job, failure: Failure | None = None) -> None:
@@ -233,19 +234,22 @@ class Exchange:
         self._notify(job.key, True)
 
     def _made(self, job: Job, complete: bool) -> bool:
-        """Whole elements were made: tell the I/O thread what it must know."""
+        """Whole elements were made: tell the I/O thread what it must know. True ends the turn."""
+        starved = not job.runnable
         if complete:
             self._seal(job)
-        if complete or job.full or not job.runnable:
+        elif starved:
             self._notify(job.key, True)
-            return True
-        if job.quiet:
+        elif job.quiet:
             self.announce(job)
-        return self.attention or self.shared
+        return complete or starved or self.attention or self.shared
 
     def _seal(self, job: Job) -> None:
         with self._changed:
-            job.full.extend(job.builder.seal())
+            chunks = job.builder.seal()
+            job.full.extend(chunks)
+        if chunks:
+            self._notify(job.key, True)
 
     def _start(self, event: Started) -> None:
         assert self.spec is not None  # no OPEN is accepted before the spec is known

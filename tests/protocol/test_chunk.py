@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from genserver.protocol.chunk import ChunkBuilder
+from genserver.protocol.codec import ItemHeader, decode_header, decode_item, encode
 from genserver.protocol.columns import (
     ALIGNMENT,
     CHUNK_BYTES,
@@ -16,6 +17,8 @@ from genserver.protocol.columns import (
     aligned_empty,
 )
 from genserver.protocol.errors import ElementError
+from genserver.protocol.link import Numbered
+from genserver.protocol.messages import Item
 from genserver.protocol.normalize import TextArray
 from genserver.protocol.spec import parse_spec
 from hypothesis import given
@@ -312,3 +315,20 @@ def test_only_what_the_spec_has_is_lent(shape: tuple[int, ...], dtype: str) -> N
     """Another shape or dtype, and texts, are none of the builder's memory."""
     builder = ChunkBuilder(parse_spec("(float32[3], bytes)"))
     assert lent(builder, shape, dtype) is None
+
+
+@pytest.mark.parametrize("size", [2, 3000])
+def test_batches_travel_as_the_batched_spec_says(size: int) -> None:
+    """Whole batches, the smaller last one and texts arrive as they were, inline and in frames."""
+    spec = parse_spec(f"(float32[{size}], str)")
+    builder = ChunkBuilder(spec, batch=4)
+    for i in range(10):
+        builder.add([np.full(size, i, np.float32), TextArray((), (b"x" * i,))])
+    for chunk in builder.seal(remainder=True):
+        header, *frames = encode(Numbered(0, Item(1, 0, chunk)))
+        assert isinstance(header, bytes)
+        _, item = decode_header(header)
+        assert isinstance(item, ItemHeader)
+        arrived = decode_item(item, frames, spec.batched(4, drop_remainder=False)).chunk
+        assert (arrived.n, arrived.nbytes) == (chunk.n, chunk.nbytes)
+        assert all(map(same, arrived.columns, chunk.columns))

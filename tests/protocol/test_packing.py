@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import namedtuple
 from typing import Any
 
 import numpy as np
@@ -121,9 +122,12 @@ def test_an_array_of_any_layout_is_copied_in_order(size: int, order: Any) -> Non
     assert check(parse_spec(f"float32[{size}]"), np.arange(3 * size, dtype=np.float32)[::3])
 
 
-def test_a_named_tuple_is_left_to_the_normalizer() -> None:
-    """It is matched by name or by position there."""
+def test_a_named_tuple_goes_the_short_way_with_its_fields_in_order() -> None:
+    """Of any class; what is matched by name or by position is left to the normalizer."""
     spec = parse_spec("Pair{a: int64, b: int64}")
-    assert not packer(spec, columns_of(spec))((1, 2), 1)
+    for title in ("Pair", "Other"):
+        assert check(spec, namedtuple(title, "a b")(1, 2))
+    assert not check(spec, namedtuple("Pair", "b a")(1, 2))
+    assert not check(spec, (1, 2))
     with pytest.raises(ElementError):
         Normalizer(spec).leaves((1,))
