@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-import numpy as np
 from genserver.protocol.chunk import LARGE_ELEMENT, Column
 from genserver.protocol.normalize import TextArray
 from genserver.protocol.stream import Delivery
+
+from .recycled import Recycled
 
 __all__ = ["GROUP", "Mixer", "Part", "Run", "merged"]
 
@@ -27,8 +28,6 @@ GROUP = 4
 ALONE_SMALL, ALONE_LARGE = 64, 4
 #: A run of small elements of several workers, which is copied, is cut at this size in bytes.
 RUN_BYTES = 2 * 2**20
-#: What TensorFlow aliases starts on a multiple of this (bytes).
-ALIGNMENT = 64
 
 #: Elements of one worker, stacked array by array in flattening order.
 Part = tuple[Column, ...]
@@ -156,22 +155,19 @@ class Mixer:
         return [column.shape[1:] for column in self._waiting[source][0].chunk.columns]
 
 
-def merged(parts: Sequence[Part]) -> Part:
+def merged(parts: Sequence[Part], memory: Recycled) -> Part:
     """One part with the elements of all, in turn; a single one is not copied."""
     if len(parts) == 1:
         return parts[0]
-    return tuple(map(_merged, zip(*parts, strict=True)))
+    return tuple(_merged(columns, memory) for columns in zip(*parts, strict=True))
 
 
-def _merged(columns: Sequence[Column]) -> Column:
+def _merged(columns: Sequence[Column], memory: Recycled) -> Column:
     first, each = columns[0], len(columns)
     shape = (first.shape[0] * each, *first.shape[1:])
     if isinstance(first, TextArray):
         return TextArray(shape, tuple(_texts(columns)))
-    nbytes = first.nbytes * each
-    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
-    shift = -raw.__array_interface__["data"][0] % ALIGNMENT
-    out = raw[shift : shift + nbytes].view(first.dtype).reshape(shape)
+    out = memory.take(first.nbytes * each).view(first.dtype).reshape(shape)
     for index, column in enumerate(columns):
         out[index::each] = column
     return out

@@ -31,6 +31,7 @@ from .lane import Lane
 from .mixing import GROUP, Part, Run, merged
 from .options import OptionError, PullOptions
 from .plan import INFINITE, SOLITARY, UNKNOWN, Plan
+from .recycled import Recycled
 from .source import Source, say
 from .typed import ClientOptions
 
@@ -219,6 +220,7 @@ class _Runs:
         self._spec = spec
         self._none = spec.unflatten([_empty(leaf) for _, leaf in spec.leaves()])
         self._parts = parts
+        self._memory = Recycled()
         #: What comes at the next calls, of one run.
         self._waiting: deque[tuple[Part, ...]] = deque()
         _farewell.add(self)
@@ -253,7 +255,7 @@ class _Runs:
 
     def _add(self, run: Run) -> None:
         if run.small:
-            self._waiting.append((merged(run.parts),))
+            self._waiting.append((merged(run.parts, self._memory),))
         elif run.n == len(run.parts):
             # For one element of each, cutting several parts at once costs more than the calls.
             self._waiting += [(part,) for part in run.parts]

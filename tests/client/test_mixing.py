@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 from genserver.client.mixing import (
-    ALIGNMENT,
     ALONE_LARGE,
     ALONE_SMALL,
     GROUP,
@@ -17,6 +16,7 @@ from genserver.client.mixing import (
     Run,
     merged,
 )
+from genserver.client.recycled import ALIGNMENT, Recycled
 from genserver.protocol.chunk import LARGE_ELEMENT, Chunk
 from genserver.protocol.normalize import TextArray
 from genserver.protocol.stream import Delivery
@@ -190,7 +190,7 @@ def test_the_chunk_of_a_single_worker_is_handed_on_as_it_is() -> None:
     mixer.put(0, arrived)
     run = mixer.next()
     assert run is not None
-    ((column,),) = (merged(run.parts),)
+    ((column,),) = (merged(run.parts, Recycled()),)
     assert isinstance(column, np.ndarray)
     assert column.shape[0] == 1000
     assert np.shares_memory(column, arrived.chunk.columns[0])
@@ -242,7 +242,7 @@ def test_merging_keeps_values_and_starts_where_tensorflow_can_alias(
     """Row by row what the parts hold, at a multiple of 64 bytes."""
     rng = np.random.default_rng(0)
     arrays = [rng.integers(0, 2, (5, *shape)).astype(dtype) for _ in range(3)]
-    (column,) = merged([(array,) for array in arrays])
+    (column,) = merged([(array,) for array in arrays], Recycled())
     assert isinstance(column, np.ndarray)
     assert column.dtype == dtype
     assert column.tolist() == [array[row].tolist() for row in range(5) for array in arrays]
@@ -257,6 +257,6 @@ def test_merging_keeps_texts(size: int) -> None:
         (TextArray(shape, tuple(f"{who}{row}{i}".encode() for row in "01" for i in range(size))),)
         for who in "ab"
     ]
-    (column,) = merged(parts)
+    (column,) = merged(parts, Recycled())
     want = [f"{who}{row}{i}".encode() for row in "01" for who in "ab" for i in range(size)]
     assert column == TextArray((4, *shape[1:]), tuple(want))
