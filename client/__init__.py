@@ -46,11 +46,14 @@ def from_server(
     cycle_length: int | None = None,
     **options: Unpack[ClientOptions],
 ) -> Dataset:
-    """The elements of one or several servers as a ``tf.data.Dataset`` of single elements.
+    """The elements of one or several servers as a ``tf.data.Dataset``: single ones, or the workers'
+    batches with ``batch=``.
 
     Structure, shapes, dtypes and cardinality come from the server: ``float32[None,64]`` becomes
     ``TensorSpec((None, 64), tf.float32)``, a text ``tf.string``; the cardinality is unknown unless
-    the server was given a length. Each iterator is one pass; its number, counted from 0 for this
+    the server was given a length, and with ``batch=`` where several workers divide it: each may end
+    with a smaller batch. Single elements come mixed: where several workers have some, they are
+    taken in turn. Each iterator is one pass; its number, counted from 0 for this
     dataset, is the generator's ``worker.epoch``. An iterator that is deleted frees the workers at
     once.
 
@@ -58,9 +61,9 @@ def from_server(
       servers then share one pass.
     * ``device``: for example "/GPU:0"; the prefetched elements are put there. Must then stay the
       last step of the pipeline, as ``tf.data.experimental.prefetch_to_device`` demands.
-    * ``prefetch``: elements that wait in front of the training step (default 2).
-    * ``cycle_length``: lanes that pull at once; default min(workers, max(1, cores // 2)). Each
-      holds one of tf.data's threads while it waits.
+    * ``prefetch``: elements, or batches, that wait in front of the training step (default 2).
+    * ``cycle_length``: lanes that pull at once; default max(1, min(workers // 4, cores // 2)). Each
+      mixes its own workers, and holds one of tf.data's threads while it waits.
     * ``options``: those of `ClientOptions`.
 
     May be called from any thread, and imports TensorFlow. Waits until the servers are ready, 30 s

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from genserver.protocol.chunk import LARGE_ELEMENT, Column, aligned_empty
+from genserver.protocol.chunk import LARGE_ELEMENT, Allocate, Column, aligned_empty
 from genserver.protocol.normalize import TextArray
 from genserver.protocol.stream import Delivery
 
@@ -169,19 +169,20 @@ def _copied(column: Column) -> Column:
     return out
 
 
-def merged(parts: Sequence[Part]) -> Part:
-    """One part with the elements of all, in turn; a single one is not copied."""
+def merged(parts: Sequence[Part], allocate: Allocate) -> Part:
+    """One part with the elements of all, in turn, in memory that ``allocate`` gives; a single one
+    is not copied."""
     if len(parts) == 1:
         return parts[0]
-    return tuple(map(_merged, zip(*parts, strict=True)))
+    return tuple(_merged(columns, allocate) for columns in zip(*parts, strict=True))
 
 
-def _merged(columns: Sequence[Column]) -> Column:
+def _merged(columns: Sequence[Column], allocate: Allocate) -> Column:
     first, each = columns[0], len(columns)
     shape = (first.shape[0] * each, *first.shape[1:])
     if isinstance(first, TextArray):
         return TextArray(shape, tuple(_texts(columns)))
-    out = aligned_empty(first.nbytes * each).view(first.dtype).reshape(shape)
+    out = allocate(first.nbytes * each).view(first.dtype).reshape(shape)
     for index, column in enumerate(columns):
         out[index::each] = column
     return out

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
@@ -22,6 +23,8 @@ from genserver.protocol.dtypes import TEXT, numpy_dtype
 from genserver.protocol.errors import GenserverError
 from genserver.protocol.normalize import TextArray
 from genserver.protocol.spec import ArraySpec, ElementSpec
+from genserver.protocol.transport.buffers import BufferPool
+from genserver.protocol.transport.leases import Bytes
 from genserver.protocol.transport.platform import usable_cores
 from tensorflow.python.eager import core as tf_core
 
@@ -219,6 +222,7 @@ class _Runs:
         self._spec = spec
         self._none = spec.unflatten([_empty(leaf) for _, leaf in spec.leaves()])
         self._parts = parts
+        self._buffers = BufferPool()
         #: What comes at the next calls, of one run.
         self._waiting: deque[tuple[Part, ...]] = deque()
         _farewell.add(self)
@@ -253,12 +257,15 @@ class _Runs:
 
     def _add(self, run: Run) -> None:
         if run.small:
-            self._waiting.append((merged(run.parts),))
+            self._waiting.append((merged(run.parts, self._allocate),))
         elif run.n == len(run.parts):
             # For one element of each, cutting several parts at once costs more than the calls.
             self._waiting += [(part,) for part in run.parts]
         else:
             self._waiting.append(run.parts)
+
+    def _allocate(self, nbytes: int) -> Bytes:
+        return self._buffers.take(nbytes, time.monotonic())
 
     def __del__(self) -> None:
         self._lane.close()

@@ -1,7 +1,8 @@
-"""Memory for what arrives over sockets: aligned, and used again once nobody sees it any more.
+"""Ordinary memory for elements: aligned, and used again once nobody sees it any more.
 
-Fresh memory costs a page fault for every 4 KiB, which is a third of the time of a large element;
-TensorFlow and the user give a buffer back by forgetting the array over it. Owns the idle buffers.
+For what arrives over sockets, or leaves over them, and for runs that mix workers. Fresh memory costs
+a page fault for every 4 KiB, which is a third of the time of a large element; TensorFlow and the
+user give a buffer back by forgetting the array over it. Owns the idle buffers.
 """
 
 from __future__ import annotations
@@ -23,7 +24,13 @@ SMALLEST = 64 * 1024
 #: An idle buffer is kept so long (seconds).
 KEEP_SECONDS = 10.0
 #: A buffer of up to so many times the wanted size is taken.
-SLACK = 1.25
+SLACK = 2
+
+
+def _rounded(nbytes: int) -> int:
+    """At most an eighth more, so that buffers of ragged sizes serve each other."""
+    step = 1 << max(0, nbytes.bit_length() - 4)
+    return -(-nbytes // step) * step
 
 
 class _Buffer:
@@ -63,7 +70,7 @@ class BufferPool:
             self._idle.remove(found)
             buffer = found.buffer
         else:
-            buffer = _Buffer(nbytes)
+            buffer = _Buffer(_rounded(nbytes))
         self.held += buffer.size
         # Whoever drops the last array over it only puts the buffer into a queue (see `Lease`).
         lease = Lease(

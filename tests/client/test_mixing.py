@@ -19,7 +19,7 @@ from genserver.client.mixing import (
     merged,
 )
 from genserver.protocol.chunk import LARGE_ELEMENT, Chunk
-from genserver.protocol.columns import ALIGNMENT
+from genserver.protocol.columns import ALIGNMENT, aligned_empty
 from genserver.protocol.normalize import TextArray
 from genserver.protocol.stream import Delivery
 from hypothesis import given
@@ -192,7 +192,7 @@ def test_the_chunk_of_a_single_worker_is_handed_on_as_it_is() -> None:
     mixer.put(0, arrived)
     run = mixer.next()
     assert run is not None
-    ((column,),) = (merged(run.parts),)
+    ((column,),) = (merged(run.parts, aligned_empty),)
     assert isinstance(column, np.ndarray)
     assert column.shape[0] == 1000
     assert np.shares_memory(column, arrived.chunk.columns[0])
@@ -244,7 +244,7 @@ def test_merging_keeps_values_and_starts_where_tensorflow_can_alias(
     """Row by row what the parts hold, at a multiple of 64 bytes."""
     rng = np.random.default_rng(0)
     arrays = [rng.integers(0, 2, (5, *shape)).astype(dtype) for _ in range(3)]
-    (column,) = merged([(array,) for array in arrays])
+    (column,) = merged([(array,) for array in arrays], aligned_empty)
     assert isinstance(column, np.ndarray)
     assert column.dtype == dtype
     assert column.tolist() == [array[row].tolist() for row in range(5) for array in arrays]
@@ -259,7 +259,7 @@ def test_merging_keeps_texts(size: int) -> None:
         (TextArray(shape, tuple(f"{who}{row}{i}".encode() for row in "01" for i in range(size))),)
         for who in "ab"
     ]
-    (column,) = merged(parts)
+    (column,) = merged(parts, aligned_empty)
     want = [f"{who}{row}{i}".encode() for row in "01" for who in "ab" for i in range(size)]
     assert column == TextArray((4, *shape[1:]), tuple(want))
 

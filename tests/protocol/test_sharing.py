@@ -256,7 +256,7 @@ def test_received_memory_is_used_again_when_nobody_sees_it() -> None:
     first = pool.take(SIZE + 100, 0.0)
     address, view = address_of(first), first[5:9].view(np.int32)
     assert address % 64 == 0
-    assert pool.held == SIZE + 100
+    assert SIZE + 100 <= pool.held <= 9 / 8 * (SIZE + 100)
     del first
     other = pool.take(SIZE + 100, 1.0)
     assert address_of(other) != address
