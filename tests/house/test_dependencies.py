@@ -22,7 +22,6 @@ PURE = [
     ROOT / "server" / "fleet.py", ROOT / "server" / "output.py", ROOT / "server" / "announce.py",
     ROOT / "server" / "config.py", ROOT / "server" / "exit_codes.py",
     ROOT / "client" / "plan.py", ROOT / "client" / "options.py", ROOT / "client" / "keras.py",
-    ROOT / "client" / "mixing.py", ROOT / "client" / "recycled.py",
 ]  # fmt: skip
 
 
