@@ -117,7 +117,9 @@ class DataEnd(_Bound):
         self.end = end
         self._lender = lender
         self._buffers = BufferPool()
-        self.exchange = Exchange(self._notify, lambda key: functools.partial(self.allocate, key[0]))
+        self.exchange = Exchange(
+            self._notify, lambda key: functools.partial(self.allocate, key[0])
+        )
         #: When to look for more of a stream that was sent something lately.
         self._due: dict[Key, float] = {}
 
