@@ -16,9 +16,9 @@ from collections.abc import Callable
 
 from genserver.protocol.endpoint import Endpoint
 from genserver.protocol.messages import Status
+from genserver.protocol.transport.control import ControlEnd
 from genserver.protocol.transport.loop import Loop
 from genserver.protocol.transport.platform import host_id, usable_cores
-from genserver.protocol.transport.serving import ControlEnd
 from genserver.protocol.transport.sockets import Router, check_safe, close_context
 
 from .config import ConfigError, ServeConfig

@@ -80,6 +80,15 @@ def test_a_taken_port_runs_no_code_of_the_users(tmp_path: Path, runtime_folder: 
     assert not list(runtime_folder.iterdir())
 
 
+def test_a_supervisor_does_without_numpy() -> None:
+    """It reads specs and messages and has no arrays: a third of its start would be numpy's."""
+    done = run(
+        "import sys, genserver.server.supervisor, genserver.server.printer\n"
+        "print(*({'numpy', 'msgpack_numpy'} & set(sys.modules)))\n"
+    )
+    assert (done.returncode, done.stdout) == (0, "\n")
+
+
 def test_a_signal_before_the_server_is_there_leaves_nothing(runtime_folder: Path) -> None:
     """SIGTERM while the server loads waits until its workers and their folder are gone."""
     done = run(

@@ -13,21 +13,14 @@ import msgpack_numpy
 import numpy as np
 import pytest
 from genserver.protocol.chunk import Chunk, ChunkBuilder
-from genserver.protocol.codec import (
-    INLINE_EACH,
-    INLINE_TOTAL,
-    ItemHeader,
-    decode_header,
-    decode_item,
-    encode,
-    parts_of,
-)  # fmt: skip
+from genserver.protocol.codec import ItemHeader, decode_header, decode_item, encode, parts_of
 from genserver.protocol.dtypes import numpy_dtype
 from genserver.protocol.errors import LocalProtocolError, RemoteProtocolError
 from genserver.protocol.fields import MAX_HEADER
 from genserver.protocol.link import Numbered
 from genserver.protocol.messages import Beat, Close, Fail, GoAway, Item, Message
 from genserver.protocol.normalize import TextArray
+from genserver.protocol.payload import INLINE_EACH, INLINE_TOTAL
 from genserver.protocol.spec import ElementSpec, parse_spec
 from hypothesis import given
 from hypothesis import strategies as st
