@@ -1,9 +1,10 @@
 """Messages to frames and back. The only code that reads foreign bytes.
 
 A message is a msgpack header and, for ITEM, one raw frame per large array, or the place in shared
-memory where it lies. Nothing here unpickles,
-imports or evaluates: msgpack-numpy's decoder, which would unpickle arrays of kind ``O``, is called
-only with what the guard in front of it has rebuilt from checked values. Pure: bytes in, values out.
+memory where it lies; the arrays themselves are payload.py's. Nothing here or there unpickles,
+imports what a message names or evaluates: msgpack-numpy's decoder, which would unpickle arrays of
+kind ``O``, is called only with what the guard in front of it has rebuilt from checked values. Pure:
+bytes in, values out.
 
 Decoding goes in two steps, so that a transport can receive each frame straight into aligned
 memory: `decode_header` says what is coming, `parts_of` how large it is or where it lies,
@@ -14,15 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgpack
-import msgpack_numpy
-import numpy as np
 
-from .chunk import Chunk, Column
-from .dtypes import DTYPES, TEXT, numpy_dtype
+from .dtypes import DTYPES, TEXT
 from .errors import LocalProtocolError, RemoteProtocolError
 from .fields import MAX_HEADER, read, write
 from .link import Numbered, kind_of
@@ -44,18 +41,17 @@ from .messages import (
     Status,
     Welcome,
 )
-from .normalize import MAX_LEAF, TextArray
-from .spec import MAX_DIM, MAX_LEAVES, ArraySpec, ElementSpec
+from .spec import MAX_DIM, MAX_LEAF, MAX_LEAVES, ArraySpec, ElementSpec
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = [
+    "FRAME", "PLACED", "TEXT_FRAMES", "TEXT_INLINE", "checked_shape", "count_of",
     "Frame", "ItemHeader", "MAX_CAUSE", "MAX_FRAME", "MAX_FRAMES", "Part", "Place", "Placed",
     "decode_header", "decode_item", "encode", "parts_of", "placed_in", "too_wide",
 ]  # fmt: skip
 
-#: An array up to this many bytes may ride in the header (design 4) ...
-INLINE_EACH = 4 * 1024
-#: ... as long as all of a message's together stay below this.
-INLINE_TOTAL = 16 * 1024
 #: Largest frame, in bytes: one array of one chunk.
 MAX_FRAME = MAX_LEAF
 #: Most frames of one message (an array of texts takes two).
@@ -76,8 +72,9 @@ _CLASSES: dict[Kind, type[Any]] = {
 }  # fmt: skip
 
 # How an array is described in ITEM's "a": [FRAME, shape], [TEXT_FRAMES, shape, bytes],
-# [TEXT_INLINE, shape, [texts]], [PLACED, shape, segment, generation, offset], or msgpack-numpy's map.
-_FRAME, _TEXT_FRAMES, _TEXT_INLINE, _PLACED = 0, 1, 2, 3
+# [TEXT_INLINE, shape, [texts]], [PLACED, shape, segment, generation, offset], or the map that
+# msgpack-numpy makes.
+FRAME, TEXT_FRAMES, TEXT_INLINE, PLACED = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +100,7 @@ class Placed:
 #: What must be had to decode an ITEM: a frame of so many bytes, or a place in shared memory.
 Part = int | Placed
 #: Where an array lies for the peer, or None when it has to travel.
-Place = Callable[[np.ndarray[Any, Any]], Placed | None]
+Place = Callable[["np.ndarray[Any, Any]"], Placed | None]
 
 
 def encode(numbered: Numbered, place: Place = lambda _: None) -> list[Frame]:
@@ -116,8 +113,10 @@ def encode(numbered: Numbered, place: Place = lambda _: None) -> list[Frame]:
     header: dict[str, object] = {"k": int(kind), "l": numbered.number, **write(kind, message)}
     frames: list[Frame] = []
     if isinstance(message, Item):
+        from .payload import describe  # which knows numpy
+
         header["n"] = message.chunk.n
-        header["a"] = _describe(message.chunk.columns, frames, place)
+        header["a"] = describe(message.chunk.columns, frames, place)
     packed: bytes = msgpack.packb(header, use_bin_type=True, unicode_errors="replace")
     if len(packed) > MAX_HEADER:
         raise LocalProtocolError(f"{kind.name} needs a header of {len(packed)} bytes")
@@ -173,7 +172,7 @@ def parts_of(item: ItemHeader, spec: ElementSpec) -> list[Part]:
 def placed_in(item: ItemHeader) -> list[Placed]:
     """The places that an ITEM names, of a stream whose spec is not known any more."""
     named = (array for array in item.arrays if isinstance(array, tuple) and array)
-    return [_placed(array, 0) for array in named if array[0] == _PLACED]
+    return [_placed(array, 0) for array in named if array[0] == PLACED]
 
 
 def decode_item(item: ItemHeader, memory: Sequence[Frame], spec: ElementSpec) -> Item:
@@ -184,10 +183,10 @@ def decode_item(item: ItemHeader, memory: Sequence[Frame], spec: ElementSpec) ->
     have = [memoryview(frame).nbytes for frame in memory]
     if have != [_size(part) for part in parts_of(item, spec)]:
         raise RemoteProtocolError(f"item: {len(have)} frames of other sizes than announced")
-    remaining = list(memory)
-    columns = [_column(item.n, leaf, array, remaining) for (_, leaf), array in _pairs(item, spec)]
-    nbytes = sum(column.nbytes for column in columns)
-    return Item(item.stream, item.first, Chunk(item.n, nbytes, tuple(columns)))
+    from .payload import chunk_of  # which knows numpy
+
+    arrays = [(leaf, array) for (_, leaf), array in _pairs(item, spec)]
+    return Item(item.stream, item.first, chunk_of(item.n, arrays, memory))
 
 
 def _size(part: Part) -> int:
@@ -218,53 +217,6 @@ def _item_header(values: dict[str, Any], fields: dict[Any, Any]) -> ItemHeader:
     return ItemHeader(values["stream"], values["first"], n, arrays)
 
 
-def _describe(columns: Sequence[Column], frames: list[Frame], place: Place) -> list[object]:
-    """Describe each column, and append the frames of those that neither ride along nor are there."""
-    room = INLINE_TOTAL
-    described: list[object] = []
-    for column in columns:
-        # An inline array costs its bytes and msgpack-numpy's keys (about 64 bytes).
-        weight = column.nbytes + 64
-        inline = column.nbytes <= INLINE_EACH and weight <= room
-        room -= weight if inline else 0
-        if isinstance(column, TextArray):
-            described.append(_describe_text(column, inline, frames))
-        elif inline:
-            described.append(msgpack_numpy.encode(_travelling(column)))
-        else:
-            described.append(_describe_array(column, frames, place))
-    return described
-
-
-def _describe_array(
-    column: np.ndarray[Any, Any], frames: list[Frame], place: Place
-) -> list[object]:
-    raw = _travelling(column).reshape(-1).view(np.uint8)
-    shape, placed = list(column.shape), place(raw)
-    if placed is not None:
-        return [_PLACED, shape, placed.segment, placed.generation, placed.offset]
-    frames.append(raw.data)
-    return [_FRAME, shape]
-
-
-def _describe_text(column: TextArray, inline: bool, frames: list[Frame]) -> list[object]:
-    if inline:
-        return [_TEXT_INLINE, list(column.shape), list(column.items)]
-    offsets = np.zeros(len(column.items) + 1, "<u8")
-    np.cumsum([len(item) for item in column.items], out=offsets[1:])
-    frames += [offsets.view(np.uint8).data, b"".join(column.items)]
-    return [_TEXT_FRAMES, list(column.shape), int(offsets[-1])]
-
-
-def _travelling(column: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Little-endian C order, with types that numpy does not know as unsigned integers."""
-    array = np.ascontiguousarray(column)
-    row = DTYPES[array.dtype.name]
-    if row.module:
-        array = array.view(row.wire)
-    return array.astype(row.wire, copy=False)
-
-
 def _pairs(item: ItemHeader, spec: ElementSpec) -> list[tuple[tuple[str, ArraySpec], object]]:
     leaves = spec.leaves()
     if len(leaves) != len(item.arrays):
@@ -274,20 +226,21 @@ def _pairs(item: ItemHeader, spec: ElementSpec) -> list[tuple[tuple[str, ArraySp
     return list(zip(leaves, item.arrays, strict=True))
 
 
-def _shape(n: int, leaf: ArraySpec, shape: object) -> tuple[int, ...]:
+def checked_shape(n: int, leaf: ArraySpec, shape: object) -> tuple[int, ...]:
     """A checked shape that starts with ``n`` and goes on as the spec admits."""
     if not isinstance(shape, tuple) or not shape:
         raise RemoteProtocolError("item: no shape")
     if any(type(dim) is not int or not 0 <= dim <= MAX_DIM for dim in shape):
         raise RemoteProtocolError("item: malformed shape")
-    if _count(tuple(max(1, dim) for dim in shape)) > MAX_FRAME:
+    if count_of(tuple(max(1, dim) for dim in shape)) > MAX_FRAME:
         raise RemoteProtocolError("item: too large a shape")  # numpy refuses it even without data
     if shape[0] != n or not leaf.admits(shape[1:]):
         raise RemoteProtocolError(f"item: shape {list(shape)} does not fit {n} elements of {leaf}")
     return shape
 
 
-def _count(shape: tuple[int, ...]) -> int:
+def count_of(shape: tuple[int, ...]) -> int:
+    """Items of an array."""
     count = 1
     for dim in shape:
         count *= dim
@@ -306,78 +259,16 @@ def _array_parts(n: int, leaf: ArraySpec, array: object) -> Sequence[Part]:
         return []
     if not isinstance(array, tuple) or len(array) < 2:
         raise RemoteProtocolError("item: malformed array")
-    count = _count(_shape(n, leaf, array[1]))
+    count = count_of(checked_shape(n, leaf, array[1]))
     text = leaf.dtype in TEXT
-    if array[0] == _FRAME and len(array) == 2 and not text:
+    if array[0] == FRAME and len(array) == 2 and not text:
         return [count * DTYPES[leaf.dtype].itemsize]
-    if array[0] == _PLACED and not text:
+    if array[0] == PLACED and not text:
         return [_placed(array, count * DTYPES[leaf.dtype].itemsize)]
-    if array[0] == _TEXT_FRAMES and len(array) == 3 and text:
+    if array[0] == TEXT_FRAMES and len(array) == 3 and text:
         if type(array[2]) is not int or array[2] < 0:
             raise RemoteProtocolError("item: malformed length of texts")
         return [(count + 1) * 8, array[2]]
-    if array[0] == _TEXT_INLINE and len(array) == 3 and text:
+    if array[0] == TEXT_INLINE and len(array) == 3 and text:
         return []
     raise RemoteProtocolError(f"item: an array that is not {leaf}")
-
-
-def _column(n: int, leaf: ArraySpec, array: Any, frames: list[Frame]) -> Column:
-    if isinstance(array, dict):
-        return _from_inline(n, leaf, array)
-    shape = _shape(n, leaf, array[1])
-    if array[0] in (_FRAME, _PLACED):
-        flat = np.frombuffer(frames.pop(0), DTYPES[leaf.dtype].wire)
-        return _checked(flat.reshape(shape), leaf)
-    if array[0] == _TEXT_FRAMES:
-        return _utf8(_from_offsets(shape, frames.pop(0), frames.pop(0)), leaf)
-    items = array[2]
-    if not isinstance(items, tuple) or len(items) != _count(shape):
-        raise RemoteProtocolError("item: as many texts as the shape says must come")
-    if any(type(item) is not bytes for item in items):
-        raise RemoteProtocolError("item: texts travel as bytes")
-    return _utf8(TextArray(shape, items), leaf)
-
-
-def _from_inline(n: int, leaf: ArraySpec, array: dict[Any, Any]) -> Column:
-    """The guard: msgpack-numpy sees only a map that was rebuilt from checked values."""
-    if set(array) != {b"nd", b"type", b"kind", b"shape", b"data"} or leaf.dtype in TEXT:
-        raise RemoteProtocolError("item: malformed inline array")
-    wire = DTYPES[leaf.dtype].wire
-    shape = _shape(n, leaf, array[b"shape"])
-    data = array[b"data"]
-    if array[b"nd"] is not True or array[b"kind"] != b"" or array[b"type"] != wire:
-        raise RemoteProtocolError(f"item: an inline array that is not {leaf}")
-    if type(data) is not bytes or len(data) != _count(shape) * DTYPES[leaf.dtype].itemsize:
-        raise RemoteProtocolError("item: an inline array of another size than its shape says")
-    safe = {b"nd": True, b"type": wire, b"kind": b"", b"shape": shape, b"data": data}
-    return _checked(msgpack_numpy.decode(safe), leaf)
-
-
-def _checked(array: np.ndarray[Any, Any], leaf: ArraySpec) -> np.ndarray[Any, Any]:
-    """The array as users see it, read-only; a bool's bytes must be 0 or 1 (rule D7)."""
-    if leaf.dtype == "bool" and array.size and array.view(np.uint8).max() > 1:
-        raise RemoteProtocolError("item: a bool that is neither 0 nor 1")
-    target = numpy_dtype(leaf.dtype)
-    view = array if array.dtype == target else array.view(target)
-    view.flags.writeable = False
-    return view
-
-
-def _from_offsets(shape: tuple[int, ...], offsets: Frame, data: Frame) -> TextArray:
-    marks = np.frombuffer(offsets, "<u8").tolist()
-    raw = bytes(data)
-    rising = all(a <= b for a, b in pairwise(marks))
-    if marks[0] != 0 or marks[-1] != len(raw) or not rising:
-        raise RemoteProtocolError("item: offsets that do not divide the texts")
-    items = tuple(raw[a:b] for a, b in pairwise(marks))
-    return TextArray(shape, items)
-
-
-def _utf8(texts: TextArray, leaf: ArraySpec) -> TextArray:
-    if leaf.dtype == "str":
-        try:
-            for item in texts.items:
-                item.decode()
-        except UnicodeDecodeError:
-            raise RemoteProtocolError("item: a str that is not UTF-8") from None
-    return texts

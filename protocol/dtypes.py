@@ -2,7 +2,8 @@
 
 A dtype that arrives in a message is looked up here by name; ``numpy.dtype`` is never asked about
 foreign text, because it is a parser that also accepts objects, structures and bombs (rule D4 of
-the decoder rules in docs/protocol.md). Pure.
+the decoder rules in docs/protocol.md). Pure. The table itself needs no numpy, so that a supervisor,
+which reads specs and has no arrays, starts without.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import functools
 import importlib
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from .errors import SpecError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["DTYPES", "TEXT", "Dtype", "dtype_named", "name_of", "numpy_dtype"]
 
@@ -44,8 +46,8 @@ _VIEWED = {
 TEXT = frozenset({"str", "bytes"})
 
 DTYPES: dict[str, Dtype] = {
-    **{n: Dtype(n, w, np.dtype(w).itemsize) for n, w in _PLAIN.items()},
-    **{n: Dtype(n, w, np.dtype(w).itemsize, "ml_dtypes") for n, w in _VIEWED.items()},
+    **{n: Dtype(n, w, int(w[2:])) for n, w in _PLAIN.items()},
+    **{n: Dtype(n, w, int(w[2:]), "ml_dtypes") for n, w in _VIEWED.items()},
     "str": Dtype("str", "", 0),
     "bytes": Dtype("bytes", "", 0),
 }
@@ -62,6 +64,8 @@ def dtype_named(name: str) -> Dtype:
 @functools.cache
 def numpy_dtype(name: str) -> np.dtype[Any]:
     """The numpy dtype that users see for ``name`` (``object`` for str and bytes)."""
+    import numpy as np
+
     row = dtype_named(name)
     if name in TEXT:
         return np.dtype(object)

@@ -11,6 +11,9 @@ __all__ = ["DEFAULT_ENDPOINT", "Endpoint", "parse_endpoint"]
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
 #: sun_path holds 108 bytes with its final zero.
 MAX_IPC_PATH = 107
+#: Milliseconds between two looks for a server that is not there, first and longest. On this host
+#: a look costs a few system calls (0.2 % of a core at this rate), beyond it traffic.
+HERE_RETRY_MS, FAR_RETRY_MS = (25, 25), (100, 2000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,18 @@ class Endpoint:
             return f"ipc://{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"tcp://{host}:{self.port}"
+
+    @property
+    def on_this_host(self) -> bool:
+        """Whether the text itself says so: a name, which may be, is not looked up."""
+        numbers = self.host.replace(".", "")
+        loopback = self.host.startswith("127.") and numbers.isdigit()
+        return self.scheme == "ipc" or self.host == "::1" or loopback
+
+    @property
+    def retry_ms(self) -> tuple[int, int]:
+        """How often to look for a server that is not there: first and longest pause."""
+        return HERE_RETRY_MS if self.on_this_host else FAR_RETRY_MS
 
     def with_port(self, port: int) -> Endpoint:
         """The same host at another port."""

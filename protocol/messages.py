@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
+from typing import TYPE_CHECKING
 
-from .chunk import Chunk
 from .spec import ElementSpec
+
+if TYPE_CHECKING:
+    from .chunk import Chunk
 
 __all__ = [
     "Beat",

@@ -13,14 +13,10 @@ import numpy as np
 
 from .dtypes import TEXT, numpy_dtype
 from .errors import ElementError, ElementMismatch
-from .spec import MAX_DEPTH, ArraySpec, ElementSpec, Node, Record, nameable
+from .spec import MAX_DEPTH, MAX_LEAF, ArraySpec, ElementSpec, Node, Record, nameable
 from .values import Leaf, TextArray, to_leaf
 
-__all__ = ["MAX_LEAF", "Leaf", "Normalizer", "TextArray", "flatten", "infer_spec"]
-
-
-#: Largest array of an element, in bytes: a frame's limit.
-MAX_LEAF = 4 * 2**30
+__all__ = ["Leaf", "Normalizer", "TextArray", "flatten", "infer_spec"]
 
 
 def infer_spec(element: object) -> ElementSpec:

@@ -18,14 +18,16 @@ from .dtypes import TEXT, dtype_named
 from .errors import RemoteProtocolError, SpecError
 
 __all__ = [
-    "ArraySpec", "ElementSpec", "MAX_DEPTH", "MAX_DIM", "MAX_LEAVES", "Node", "Record", "nameable",
-    "parse_spec",
+    "ArraySpec", "ElementSpec", "MAX_DEPTH", "MAX_DIM", "MAX_LEAF", "MAX_LEAVES", "Node", "Record",
+    "nameable", "parse_spec",
 ]  # fmt: skip
 
 MAX_RANK = 32  # numpy's own limit before 2.0; nobody trains on more
 MAX_LEAVES = 4096
 MAX_DEPTH = 16
 MAX_DIM = 2**31 - 1
+#: Largest array of an element, in bytes: a frame's limit.
+MAX_LEAF = 4 * 2**30
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'" + r'|"(?:[^"\\]|\\.)*"', re.DOTALL)

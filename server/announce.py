@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from genserver.protocol.endpoint import Endpoint
-from genserver.protocol.messages import Status
+
+if TYPE_CHECKING:
+    from genserver.protocol.messages import Status
 
 __all__ = ["start_up_lines"]
 

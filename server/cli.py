@@ -1,35 +1,32 @@
-"""The command line: parses, calls, prints. The one place that may know server and client.
+"""The command line: parses, calls, prints.
 
 Exit codes are in exit_codes.py. Errors that a user can make end in one sentence on standard error.
+What a command needs is imported when it runs: workers are started before zmq and numpy are loaded.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import importlib.metadata
-import json
 import os
 import re
 import signal
 import sys
-import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from genserver.protocol.endpoint import DEFAULT_ENDPOINT, Endpoint, parse_endpoint
-from genserver.protocol.errors import EndpointError, GenserverError, Unreachable
-from genserver.protocol.messages import Status
-from genserver.protocol.transport.connection import Connection, connect
-from genserver.protocol.transport.distance import choose_route
+from genserver.protocol.endpoint import DEFAULT_ENDPOINT, Endpoint
+from genserver.protocol.errors import GenserverError
 from genserver.protocol.transport.platform import can_serve
-from genserver.protocol.transport.sockets import check_reachable, check_safe
 
 from .announce import start_up_lines
 from .config import SHARDINGS, ConfigError, ServeConfig, make_config, parse_arguments
 from .exit_codes import ExitCode
 from .inherited import taken
+
+if TYPE_CHECKING:
+    from genserver.protocol.messages import Status
 
 __all__ = ["main"]
 
@@ -82,14 +79,22 @@ def _fill_standard_descriptors() -> None:
 
 def _warn_of_namesake() -> None:
     """The package index has an unrelated project that is called as our packages are."""
+    if any(map(_has_namesake, sys.path)):
+        _fail(
+            "the unrelated package 'genserver' is installed beside 'genserver-data' and may hide "
+            "it: pip uninstall genserver",
+            ExitCode.OK,
+        )
+
+
+def _has_namesake(folder: str) -> bool:
+    """By the name of its metadata, as importlib.metadata finds it, which takes 30 ms to import."""
     try:
-        importlib.metadata.distribution("genserver")
-    except importlib.metadata.PackageNotFoundError:
-        return
-    _fail(
-        "the unrelated package 'genserver' is installed beside 'genserver-data' and may hide it: "
-        "pip uninstall genserver",
-        ExitCode.OK,
+        names = os.listdir(folder or os.curdir)
+    except OSError:  # an archive, or nothing
+        return False
+    return any(
+        n.startswith("genserver-") and n.endswith((".dist-info", ".egg-info")) for n in names
     )
 
 
@@ -116,18 +121,23 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _endpoint(text: str) -> Endpoint:
-    try:
-        return parse_endpoint(text)
-    except EndpointError as error:
-        raise ConfigError(str(error), ExitCode.USAGE) from None
-
-
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """argparse would exit with 2, which shells use for themselves."""
         self.print_usage(sys.stderr)
         self.exit(ExitCode.USAGE, f"genserver: {message}\n")
+
+
+class _Version(argparse.Action):
+    """Says what is installed, which takes its time to find out."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, *_args: object, **_options: object
+    ) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"genserver {version('genserver-data')}")
+        parser.exit()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -138,8 +148,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    version = importlib.metadata.version("genserver-data")
-    parser.add_argument("--version", action="version", version=f"genserver {version}")
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="show program's version number and exit"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(commands)
     _add_probe(commands)
@@ -230,9 +241,6 @@ def _serve(options: argparse.Namespace) -> ExitCode:
             "generators are served on Linux and macOS; a trainer on this system can use them from "
             "there: from_server('tcp://HOST:PORT')"
         )
-    from .printer import Printer
-    from .supervisor import Supervisor
-
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())  # as `python -m` has it: the user's module is found here
     inherited = {} if options.arguments_fd is None else taken(options.arguments_fd)
@@ -249,15 +257,28 @@ def _serve(options: argparse.Namespace) -> ExitCode:
     )
     if config.workers == 0:
         return _serve_in_process(options, config)
-    printer = Printer()
-    supervisor = Supervisor(
-        config, announce=_announcer(options, printer.say), printer=printer,
-        stop_at_eof=options.stop_at_eof,
-    )  # fmt: skip
-    try:
-        return supervisor.run()
-    finally:
-        printer.close(PRINT_SECONDS)
+    return _serve_in_workers(options, config)
+
+
+def _serve_in_workers(options: argparse.Namespace, config: ServeConfig) -> ExitCode:
+    from .launcher import Launcher
+
+    with Launcher(config) as launcher:
+        # A name may turn out to be of another host, which is refused: then nothing is started.
+        if config.endpoint.on_this_host or config.insecure_network:
+            launcher.start_first()
+        from .printer import Printer
+        from .supervisor import Supervisor
+
+        printer = Printer()
+        supervisor = Supervisor(
+            config, launcher, announce=_announcer(options, printer.say), printer=printer,
+            stop_at_eof=options.stop_at_eof,
+        )  # fmt: skip
+        try:
+            return supervisor.run()
+        finally:
+            printer.close(PRINT_SECONDS)
 
 
 def _announcer(
@@ -296,80 +317,13 @@ def _serve_in_process(options: argparse.Namespace, config: ServeConfig) -> ExitC
 
 
 def _probe(options: argparse.Namespace) -> ExitCode:
-    endpoint = _endpoint(options.endpoint)
-    check_safe(endpoint, insecure_network=options.insecure_network)
-    reason = check_reachable(endpoint)
-    if reason:
-        raise Unreachable(str(endpoint), 0.0, reason)
-    connection = connect(endpoint)
-    try:
-        status = _first_status(connection, options.timeout)
-        if status is None:
-            reason = "what listens there does not speak genserver"
-            raise Unreachable(str(endpoint), options.timeout, reason, taken=True)
-        report = _report(endpoint, status)
-        print(json.dumps(report) if options.json else _format(report))
-    finally:
-        connection.release()
-    return ExitCode.OK if status.state in ("ready", "starting") else ExitCode.UNAVAILABLE
+    from .probe import probe
 
-
-def _first_status(connection: Connection, seconds: float) -> Status | None:
-    deadline = time.monotonic() + seconds
-    return connection.wait(lambda _: True, deadline - time.monotonic())
-
-
-def _report(endpoint: Endpoint, status: Status) -> dict[str, Any]:
-    cardinality: int | str = {-1: "infinite", -2: "unknown"}.get(
-        status.cardinality, status.cardinality
+    answer, ready = probe(
+        options.endpoint,
+        seconds=options.timeout,
+        insecure_network=options.insecure_network,
+        as_json=options.json,
     )
-    return {
-        "endpoint": str(endpoint),
-        "state": status.state,
-        "cause": status.cause,
-        "generator": status.generator,
-        "element_spec": None if status.spec is None else str(status.spec),
-        "cardinality": cardinality,
-        "sharding": status.sharding,
-        "seed": status.seed,
-        "workers": [
-            {
-                "index": worker.index,
-                "state": worker.state,
-                "pid": worker.pid,
-                "cause": worker.cause,
-                "transport": _transport(endpoint, status, worker),
-            }
-            for worker in status.workers
-        ],
-    }
-
-
-def _transport(endpoint: Endpoint, status: Status, worker: Any) -> str:
-    if not worker.ipc and not worker.port:
-        return ""
-    try:
-        route = choose_route(endpoint, status, worker, "auto")
-    except EndpointError as error:
-        return f"unreachable from here: {error.reason}"
-    through = "shared memory and " if route.memory else ""
-    return f"{through}{route.endpoint}" + (f" ({route.why})" if route.why else "")
-
-
-def _format(report: dict[str, Any]) -> str:
-    lines = [
-        f"{report['endpoint']}: {report['state']}"
-        + (f" ({report['cause']})" if report["cause"] else ""),
-        f"  generator    {report['generator']}",
-        f"  element      {report['element_spec'] or 'not known yet'}",
-        f"  cardinality  {report['cardinality']}",
-        f"  sharding     {report['sharding']}",
-        f"  seed         {report['seed']}",
-    ]
-    for worker in report["workers"]:
-        cause = f", {worker['cause']}" if worker["cause"] else ""
-        lines.append(
-            f"  worker {worker['index']}     {worker['state']}, pid {worker['pid']}, "
-            f"{worker['transport']}{cause}"
-        )
-    return "\n".join(lines)
+    print(answer)
+    return ExitCode.OK if ready else ExitCode.UNAVAILABLE

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import secrets
+import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genserver.protocol.endpoint import DEFAULT_ENDPOINT, Endpoint, parse_endpoint
 from genserver.protocol.errors import EndpointError, GenserverError, SpecError
-from genserver.protocol.spec import ElementSpec, parse_spec
 
 from .exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from genserver.protocol.spec import ElementSpec
 
 __all__ = [
     "ConfigError", "ServeConfig", "check_target", "make_config", "parse_arguments", "parse_length",
@@ -101,7 +103,7 @@ def make_config(
     """From what a user wrote; `ConfigError` with `ExitCode.USAGE` for what cannot be read."""
     try:
         endpoint = parse_endpoint(bind)
-        declared = None if spec is None else parse_spec(spec)
+        declared = None if spec is None else _declared(spec)
     except (EndpointError, SpecError) as error:
         raise ConfigError(str(error), ExitCode.USAGE) from None
     return ServeConfig(
@@ -110,11 +112,18 @@ def make_config(
         workers=workers,
         sharding=sharding,
         arguments=arguments,
-        seed=secrets.randbits(32) if seed is None else seed,
+        seed=int.from_bytes(os.urandom(4), "big") if seed is None else seed,
         spec=declared,
         length=None if length is None else parse_length(length),
         insecure_network=insecure_network,
     )
+
+
+def _declared(text: str) -> ElementSpec:
+    """Specs know numpy, which takes its time to import; most servers are told none."""
+    from genserver.protocol.spec import parse_spec
+
+    return parse_spec(text)
 
 
 def check_target(target: object) -> None:

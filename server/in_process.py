@@ -20,10 +20,11 @@ from genserver.protocol.endpoint import Endpoint
 from genserver.protocol.errors import GenserverError
 from genserver.protocol.messages import Status
 from genserver.protocol.spec import ElementSpec
+from genserver.protocol.transport.control import ControlEnd
 from genserver.protocol.transport.lender import make_lender
 from genserver.protocol.transport.platform import has_ipc, host_id
 from genserver.protocol.transport.process import acquire_loop, release_loop
-from genserver.protocol.transport.serving import ControlEnd, DataEnd
+from genserver.protocol.transport.serving import DataEnd
 from genserver.protocol.transport.sockets import Router, check_safe
 from genserver.protocol.version import MEMORY
 from genserver.protocol.worker_end import WorkerEnd

@@ -7,7 +7,6 @@ of paths may be longer. The child inherits the descriptor.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +17,8 @@ __all__ = ["offered", "taken"]
 @contextmanager
 def offered(value: dict[str, Any]) -> Iterator[int]:
     """The descriptor to pass to a child that is started inside the block."""
+    import tempfile  # which the child does without
+
     data = json.dumps(value).encode()
     with tempfile.TemporaryFile() as file:
         file.write(data)

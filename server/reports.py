@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 __all__ = [
     "Bound", "Command", "Empty", "Failed", "Found", "LineReader", "Loaded", "Report", "Search",
-    "Stop", "UseSpec", "parse_command", "parse_report", "write_line",
+    "Start", "Stop", "UseSpec", "parse_command", "parse_report", "write_line",
 ]  # fmt: skip
 
 
@@ -55,6 +55,11 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """The server has its endpoint: import the user's module."""
+
+
+@dataclass(frozen=True, slots=True)
 class Search:
     """Make the first element, to find the spec."""
 
@@ -78,12 +83,12 @@ class Stop:
 
 
 Report = Bound | Loaded | Found | Empty | Failed
-Command = Search | UseSpec | Stop
+Command = Start | Search | UseSpec | Stop
 
 _REPORTS: dict[str, type[Report]] = {
     cls.__name__: cls for cls in (Bound, Loaded, Found, Empty, Failed)
 }
-_COMMANDS: dict[str, type[Command]] = {cls.__name__: cls for cls in (Search, UseSpec, Stop)}
+_COMMANDS: dict[str, type[Command]] = {cls.__name__: cls for cls in (Start, Search, UseSpec, Stop)}
 
 _T = TypeVar("_T")
 

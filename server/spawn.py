@@ -89,6 +89,11 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 
+    def await_end(self, seconds: float) -> None:
+        """Wait until the process has ended, for ``seconds`` at most."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+
     def close(self) -> None:
         """Close the pipes, after the process has ended."""
         for ours in (self._down, self.fd, self.output, self.errors):

@@ -1,8 +1,8 @@
 """The shell of the supervisor: executes what `Fleet` decides. Runs no user code.
 
-Owns the worker processes, the control socket and the private folder of the workers' sockets. One
-thread; signal handlers only record. Leaves nothing behind: sockets, folder and processes go in a
-fixed order, workers before the folder that they bind in.
+Owns the worker processes, which it takes from its launcher, and the control socket. One thread;
+signal handlers only record. Leaves nothing behind: processes go before the sockets, and last, in
+launcher.py, the folder that they bind in.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from collections.abc import Callable
 
 from genserver.protocol.endpoint import Endpoint
 from genserver.protocol.messages import Status
+from genserver.protocol.transport.control import ControlEnd
 from genserver.protocol.transport.loop import Loop
-from genserver.protocol.transport.platform import has_ipc, host_id, usable_cores
-from genserver.protocol.transport.serving import ControlEnd
+from genserver.protocol.transport.platform import host_id, usable_cores
 from genserver.protocol.transport.sockets import Router, check_safe, close_context
 
 from .config import ConfigError, ServeConfig
 from .exit_codes import ExitCode
 from .fleet import Abort, Action, Fleet, Publish, Ready, Spawn, Tell
+from .launcher import KILL_SECONDS, SIGNALS, Launcher
 from .printer import OutputReader, Printer
-from .private_folder import PrivateFolder
-from .reports import Stop, parse_report
+from .reports import Start, Stop, parse_report
 from .spawn import WorkerProcess, describe_exit
 
 __all__ = ["Supervisor"]
@@ -37,12 +37,9 @@ DRAIN_SECONDS = 6.0
 #: SIGINT: a generator between two short elements is closed in an orderly way ...
 LEAVE_SECONDS = 0.3
 #: ... then SIGTERM makes it leave its element; its finally blocks run ...
-TERM_SECONDS = 1.0
-#: ... then SIGKILL, which only an uninterruptible system call can outlast.
-KILL_SECONDS = 0.5
+TERM_SECONDS = 1.0  # ... then SIGKILL
 
 _STDIN = 0
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
 
 
 class Supervisor:
@@ -51,6 +48,7 @@ class Supervisor:
     def __init__(
         self,
         config: ServeConfig,
+        launcher: Launcher,
         *,
         announce: Callable[[Endpoint, Status], None],
         printer: Printer,
@@ -60,6 +58,7 @@ class Supervisor:
         what workers print. ``stop_at_eof`` stops the server when its standard input ends.
         """
         self._config = config
+        self._launcher = launcher
         self._announce = announce
         self._printer = printer
         self._stop_at_eof = stop_at_eof
@@ -69,7 +68,6 @@ class Supervisor:
         self._loop = Loop()
         self._loop.tick_every = 0.5
         self._endpoint = config.endpoint
-        self._folder: PrivateFolder | None = None
         self._control: ControlEnd | None = None
         self._exit = ExitCode.OK
         self._failure = ""
@@ -85,7 +83,6 @@ class Supervisor:
         router = Router()
         try:
             self._endpoint = router.bind(self._config.endpoint)
-            self._folder = PrivateFolder() if has_ipc() else None
             self._control = ControlEnd(self._loop, router, secrets.randbits(64), self._fleet.status)
             self._serve()
         finally:
@@ -95,9 +92,10 @@ class Supervisor:
         return self._exit
 
     def _serve(self) -> None:
-        for number in _SIGNALS:
+        for number in SIGNALS:
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(self._loop.wake_fd, warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         self._loop.on_signal = self._on_signal
         self._loop.every_tick(self._tick)
         if self._stop_at_eof:
@@ -127,20 +125,8 @@ class Supervisor:
                 self._stop("failed: " + action.text.partition("\n")[0], drain=False)
 
     def _spawn(self, index: int) -> None:
-        tcp = self._config.worker_endpoint(self._endpoint, index)
-        folder = self._folder
-        process = WorkerProcess(
-            {
-                "parent": os.getpid(),
-                "index": index,
-                "target": self._config.target,
-                "arguments": self._config.arguments,
-                "sharding": self._config.sharding,
-                "ipc": "" if folder is None else os.path.join(folder.path, f"{index}.sock"),
-                "tcp": "" if tcp is None else str(tcp),
-            }
-        )
-        self._processes[index] = process
+        process = self._processes[index] = self._launcher.take(index)
+        process.tell(Start())
         self._fleet.spawned(index, process.pid)
         self._loop.add(process.fd, lambda: self._read_reports(index))
         self._readers[index] = (
@@ -234,7 +220,6 @@ class Supervisor:
             process.signal_group(number)
 
     def _clean_up(self, router: Router) -> None:
-        """Workers first: they bind in the folder."""
         for process in self._processes.values():
             process.signal_group(signal.SIGKILL)
         if self._control is not None:
@@ -242,5 +227,3 @@ class Supervisor:
         else:
             router.close()
         close_context()
-        if self._folder is not None:
-            self._folder.remove()

@@ -10,6 +10,7 @@ import faulthandler
 import logging
 import os
 import secrets
+import select
 import signal
 import sys
 import threading
@@ -36,6 +37,7 @@ from .reports import (
     Failed,
     LineReader,
     Search,
+    Start,
     Stop,
     UseSpec,
     parse_command,
@@ -50,6 +52,8 @@ logger = logging.getLogger("genserver")
 
 #: Seconds that the I/O thread gets to say goodbye.
 GOODBYE_SECONDS = 1.0
+#: Bounds a wait for the supervisor, in seconds.
+TURN_SECONDS = 0.5
 #: How long (seconds) a generator in pure Python may keep the I/O thread from the interpreter. The
 #: default of 5 ms is paid at each of the five or so hand-overs of a message: elements of 50 ms
 #: reached 0.81 of the bare loops with it and 0.93 with this (benchmarks/must_show.py).
@@ -100,7 +104,9 @@ class _Process:
         lender = make_lender(config["ipc"])
         end = WorkerEnd(secrets.randbits(64), () if lender is None else (MEMORY,))
         self._data = DataEnd(self._loop, self._router, end, lender)
+        self._down = down
         self._commands = LineReader(down)
+        self._started = False
         self._loop.add(down, self._read_commands)
         self._thread = threading.Thread(target=self._do_io, name="genserver-io", daemon=True)
         self._runner: Runner | None = None
@@ -110,6 +116,8 @@ class _Process:
         """Bind, load, serve; the exit code."""
         try:
             self._bind()
+            if not self._await_start():
+                return ExitCode.OK
             self._thread.start()
             self._load()
             assert self._runner is not None  # _load made it
@@ -139,6 +147,13 @@ class _Process:
         if self._config["tcp"]:
             port = self._router.bind(parse_endpoint(self._config["tcp"])).port
         write_line(self._up, Bound(ipc, port))
+
+    def _await_start(self) -> bool:
+        """Whether the server got its endpoint: if it did not, no code of the user's runs."""
+        while not (self._started or self._data.exchange.stopping):
+            select.select([self._down], [], [], TURN_SECONDS)
+            self._read_commands()
+        return self._started
 
     def _load(self) -> None:
         source = load_source(self._config["target"], self._config["arguments"])
@@ -181,7 +196,9 @@ class _Process:
         return False
 
     def _obey(self, command: Command) -> None:
-        if isinstance(command, Stop):
+        if isinstance(command, Start):
+            self._started = True
+        elif isinstance(command, Stop):
             self._data.exchange.stop()
         elif isinstance(command, Search):
             self._data.exchange.command(lambda: self._search(command))

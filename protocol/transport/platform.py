@@ -2,17 +2,15 @@
 
 Linux does everything. Elsewhere, and where the variable GENSERVER_PORTABLE is set (the tests run
 the suite so), elements travel over tcp alone, and a worker learns of its supervisor's end from its
-pipe.
+pipe. Modules that few of the functions need are imported where they are used: every process of
+genserver comes by here on its way to its first element.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
 import signal
 import sys
-import tempfile
 from collections.abc import Callable
 
 __all__ = [
@@ -46,7 +44,11 @@ def host_id() -> str:
     The host's name where the system does not say.
     """
     boot = _read("/proc/sys/kernel/random/boot_id").strip() if _LINUX else ""
-    return boot or platform.node()
+    if boot:
+        return boot
+    import platform
+
+    return platform.node()
 
 
 def memory_size() -> int:
@@ -127,6 +129,8 @@ def die_with_parent(parent: int) -> bool:
     systems rely on the death pipe, which every worker watches as well.
     """
     if _LINUX:
+        import ctypes
+
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     return os.getppid() == parent
 
@@ -134,4 +138,8 @@ def die_with_parent(parent: int) -> bool:
 def private_folder_parent() -> str:
     """Where a private folder for sockets belongs."""
     folder = os.environ.get("XDG_RUNTIME_DIR", "")
-    return folder if folder and os.access(folder, os.W_OK | os.X_OK) else tempfile.gettempdir()
+    if folder and os.access(folder, os.W_OK | os.X_OK):
+        return folder
+    import tempfile
+
+    return tempfile.gettempdir()

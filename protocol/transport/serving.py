@@ -1,34 +1,18 @@
-"""The bound end: a worker's data socket and the supervisor's control socket, on a `Loop`.
+"""A worker's bound end: its data socket and its shared memory, on a `Loop`.
 
-Owns its routers and a worker's shared memory. Runs on the loop's thread only. Decides nothing: the pure ends do.
+Owns both. Runs on the loop's thread only. Decides nothing: the pure end does.
 """
 
 from __future__ import annotations
 
 import functools
-import logging
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable
 
-from ..codec import ItemHeader, decode_header, encode
-from ..errors import RemoteProtocolError
-from ..link import DEAD_AFTER, Link, Numbered
-from ..messages import (
-    Beat,
-    Error,
-    ErrorCode,
-    GoAway,
-    Hello,
-    Message,
-    Role,
-    Status,
-    Welcome,
-)
+from ..codec import encode
+from ..link import Numbered
 from ..spec import ElementSpec
-from ..tables import LinkState
-from ..version import MAGIC, compatible, refusal_of
 from ..worker_end import Event, Joined, Key, Released, WorkerEnd
+from .bound import Bound
 from .buffers import BufferPool
 from .exchange import Exchange
 from .leases import Bytes
@@ -36,77 +20,14 @@ from .lender import Lender
 from .loop import Loop
 from .sockets import Router
 
-__all__ = ["ControlEnd", "DataEnd"]
-
-logger = logging.getLogger("genserver")
+__all__ = ["DataEnd"]
 
 #: A stream sends chunks that are not full at most this often (seconds): a message costs both ends
 #: together about 1.5 ms of a core, whatever is in it. A slower generator's elements never wait.
 FLUSH_EVERY = 0.02
-#: Breaches of the protocol by one peer, after which its messages are dropped unread (rule T10).
-MAX_BREACHES = 3
-#: Peers whose breaches are remembered.
-MAX_BREACHERS = 1024
 
 
-class _Bound(ABC):
-    """Reads and writes messages on a bound router; remembers who misbehaved."""
-
-    def __init__(self, loop: Loop, router: Router) -> None:
-        self.loop = loop
-        self._router = router
-        self._breaches: dict[bytes, int] = {}
-        loop.add(router, self._readable)
-        loop.every_tick(self.tick)
-
-    def close(self) -> None:
-        """Close the router and remove its files."""
-        self.loop.drop_tick(self.tick)
-        self.loop.remove(self._router)
-        self._router.close()
-
-    @abstractmethod
-    def tick(self, now: float) -> None:
-        """Let time pass."""
-
-    @abstractmethod
-    def receive(self, peer: bytes, numbered: Numbered, now: float) -> None:
-        """Apply a message; `RemoteProtocolError` on a breach."""
-
-    @abstractmethod
-    def refuse(self, peer: bytes, text: str, now: float) -> None:
-        """Answer a breach and forget the link."""
-
-    def deliver(self, peer: bytes, numbered: Numbered) -> bool:
-        """Send one message; False when the peer cannot be reached."""
-        return self._router.send(peer, encode(numbered))
-
-    def _readable(self) -> bool:
-        got = self._router.receive()
-        if got is None:
-            return False
-        peer, header, further = got
-        if self._breaches.get(peer, 0) >= MAX_BREACHES:
-            return True
-        now = time.monotonic()
-        try:
-            number, message = decode_header(header)
-            if further or isinstance(message, ItemHeader):
-                raise RemoteProtocolError("a trainer sends no payload")
-            self.receive(peer, Numbered(number, message), now)
-        except RemoteProtocolError as error:
-            self._note_breach(peer, error)
-            self.refuse(peer, str(error), now)
-        return True
-
-    def _note_breach(self, peer: bytes, error: RemoteProtocolError) -> None:
-        if len(self._breaches) >= MAX_BREACHERS:
-            self._breaches.clear()
-        self._breaches[peer] = self._breaches.get(peer, 0) + 1
-        logger.info("a peer broke the protocol: %s", error)
-
-
-class DataEnd(_Bound):
+class DataEnd(Bound):
     """A worker's end: moves chunks from the exchange to the trainers that opened the streams."""
 
     def __init__(
@@ -117,9 +38,7 @@ class DataEnd(_Bound):
         self.end = end
         self._lender = lender
         self._buffers = BufferPool()
-        self.exchange = Exchange(
-            self._notify, lambda key: functools.partial(self.allocate, key[0])
-        )
+        self.exchange = Exchange(self._notify, lambda key: functools.partial(self.allocate, key[0]))
         #: When to look for more of a stream that was sent something lately.
         self._due: dict[Key, float] = {}
 
@@ -211,69 +130,3 @@ class DataEnd(_Bound):
         for peer, numbered in self.end.outgoing():
             if not self.deliver(peer, numbered):
                 self.end.unroutable(peer)
-
-
-class ControlEnd(_Bound):
-    """The supervisor's end: tells every trainer that says HELLO what is served and how it fares."""
-
-    def __init__(
-        self, loop: Loop, router: Router, incarnation: int, status: Callable[[], Status]
-    ) -> None:
-        super().__init__(loop, router)
-        self._incarnation = incarnation
-        self._status = status
-        self._links: dict[bytes, Link] = {}
-
-    def tick(self, now: float) -> None:
-        for peer, link in list(self._links.items()):
-            if link.silence(now) >= DEAD_AFTER or link.state is LinkState.GONE:
-                self._part(peer)
-            elif link.beat_due(now):
-                self._say(peer, Beat(), now)
-
-    def receive(self, peer: bytes, numbered: Numbered, now: float) -> None:
-        link = self._links.get(peer)
-        if link is None:
-            if not isinstance(numbered.message, Hello):
-                raise RemoteProtocolError("the first message must be HELLO")
-            link = self._links[peer] = Link(Role.SERVER, now)
-        if link.receive(numbered, now) and isinstance(numbered.message, Hello):
-            self._hello(peer, numbered.message, now)
-        if link.state is LinkState.LOST:
-            self._part(peer)
-
-    def refuse(self, peer: bytes, text: str, now: float) -> None:
-        link = self._links.get(peer)
-        if link is not None and link.state in (LinkState.GREETING, LinkState.READY):
-            self._say(peer, Error(ErrorCode.PROTOCOL.value, text), now)
-        self._part(peer)
-
-    def publish(self) -> None:
-        """Tell every trainer the status again: it changed."""
-        now = time.monotonic()
-        for peer, link in list(self._links.items()):
-            if link.state is LinkState.READY:
-                self._say(peer, self._status(), now)
-
-    def leave(self, reason: str) -> None:
-        """Say goodbye to all trainers."""
-        now = time.monotonic()
-        for peer, link in list(self._links.items()):
-            if link.state is LinkState.READY:
-                self._say(peer, GoAway(reason), now)
-
-    def _hello(self, peer: bytes, hello: Hello, now: float) -> None:
-        if hello.magic != MAGIC or not compatible(hello.major):
-            text = refusal_of(hello.major)
-            self._say(peer, Error(ErrorCode.VERSION.value, text), now)
-            return
-        self._say(peer, Welcome(self._incarnation), now)
-        self._say(peer, self._status(), now)
-
-    def _say(self, peer: bytes, message: Message, now: float) -> None:
-        link = self._links.get(peer)
-        if link is not None and not self.deliver(peer, link.stamp(message, now)):
-            self._part(peer)
-
-    def _part(self, peer: bytes) -> None:
-        self._links.pop(peer, None)

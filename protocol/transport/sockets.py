@@ -87,7 +87,7 @@ class Router:
         if endpoint.scheme == "ipc":
             self._claim(endpoint)
         try:
-            self.raw.bind(_zmq_address(endpoint))
+            self.raw.bind(str(_resolved(endpoint)))
         except zmq.ZMQError as error:
             raise EndpointError(str(endpoint), _bind_failure(endpoint, error)) from error
         if endpoint.scheme == "ipc":
@@ -147,9 +147,11 @@ class Dealer:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.raw = _socket(zmq.DEALER, MAX_FRAME)
-        self.raw.setsockopt(zmq.RECONNECT_IVL, 100)
-        self.raw.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
-        self.raw.connect(_zmq_address(endpoint))
+        resolved = _resolved(endpoint)
+        first, longest = resolved.retry_ms
+        self.raw.setsockopt(zmq.RECONNECT_IVL, first)
+        self.raw.setsockopt(zmq.RECONNECT_IVL_MAX, longest)
+        self.raw.connect(str(resolved))
 
     def send(self, frames: Sequence[Frame]) -> bool:
         """Send without waiting; False when the queue is full, which credit should prevent."""
@@ -369,13 +371,13 @@ def _addresses(endpoint: Endpoint) -> list[str]:
     return [str(address[4][0]).partition("%")[0] for address in found]
 
 
-def _zmq_address(endpoint: Endpoint) -> str:
+def _resolved(endpoint: Endpoint) -> Endpoint:
     if endpoint.scheme == "ipc" or endpoint.host == "*":
-        return str(endpoint)
+        return endpoint
     # A name is resolved here, once: libzmq's bind takes no names, and prefers other families.
     addresses = _addresses(endpoint)
     address = next((a for a in addresses if ":" not in a), addresses[0])
-    return str(Endpoint("tcp", address, endpoint.port))
+    return Endpoint("tcp", address, endpoint.port)
 
 
 def _bind_failure(endpoint: Endpoint, error: zmq.ZMQError) -> str:

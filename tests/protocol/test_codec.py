@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 from genserver.protocol.chunk import Chunk, ChunkBuilder
 from genserver.protocol.codec import (
-    INLINE_EACH,
-    INLINE_TOTAL,
     ItemHeader,
     Placed,
     decode_header,
@@ -30,6 +28,7 @@ from genserver.protocol.fields import MAX_HEADER
 from genserver.protocol.link import Numbered
 from genserver.protocol.messages import Beat, Close, Fail, GoAway, Item, Message
 from genserver.protocol.normalize import TextArray
+from genserver.protocol.payload import INLINE_EACH, INLINE_TOTAL
 from genserver.protocol.spec import ElementSpec, parse_spec
 from hypothesis import given
 from hypothesis import strategies as st

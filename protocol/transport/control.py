@@ -1,0 +1,83 @@
+"""The supervisor's bound end: tells every trainer what is served and how it fares."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from ..errors import RemoteProtocolError
+from ..link import DEAD_AFTER, Link, Numbered
+from ..messages import Beat, Error, ErrorCode, GoAway, Hello, Message, Role, Status, Welcome
+from ..tables import LinkState
+from ..version import MAGIC, compatible, refusal_of
+from .bound import Bound
+from .loop import Loop
+from .sockets import Router
+
+__all__ = ["ControlEnd"]
+
+
+class ControlEnd(Bound):
+    """The supervisor's end: tells every trainer that says HELLO what is served and how it fares."""
+
+    def __init__(
+        self, loop: Loop, router: Router, incarnation: int, status: Callable[[], Status]
+    ) -> None:
+        super().__init__(loop, router)
+        self._incarnation = incarnation
+        self._status = status
+        self._links: dict[bytes, Link] = {}
+
+    def tick(self, now: float) -> None:
+        for peer, link in list(self._links.items()):
+            if link.silence(now) >= DEAD_AFTER or link.state is LinkState.GONE:
+                self._part(peer)
+            elif link.beat_due(now):
+                self._say(peer, Beat(), now)
+
+    def receive(self, peer: bytes, numbered: Numbered, now: float) -> None:
+        link = self._links.get(peer)
+        if link is None:
+            if not isinstance(numbered.message, Hello):
+                raise RemoteProtocolError("the first message must be HELLO")
+            link = self._links[peer] = Link(Role.SERVER, now)
+        if link.receive(numbered, now) and isinstance(numbered.message, Hello):
+            self._hello(peer, numbered.message, now)
+        if link.state is LinkState.LOST:
+            self._part(peer)
+
+    def refuse(self, peer: bytes, text: str, now: float) -> None:
+        link = self._links.get(peer)
+        if link is not None and link.state in (LinkState.GREETING, LinkState.READY):
+            self._say(peer, Error(ErrorCode.PROTOCOL.value, text), now)
+        self._part(peer)
+
+    def publish(self) -> None:
+        """Tell every trainer the status again: it changed."""
+        now = time.monotonic()
+        for peer, link in list(self._links.items()):
+            if link.state is LinkState.READY:
+                self._say(peer, self._status(), now)
+
+    def leave(self, reason: str) -> None:
+        """Say goodbye to all trainers."""
+        now = time.monotonic()
+        for peer, link in list(self._links.items()):
+            if link.state is LinkState.READY:
+                self._say(peer, GoAway(reason), now)
+
+    def _hello(self, peer: bytes, hello: Hello, now: float) -> None:
+        if hello.magic != MAGIC or not compatible(hello.major):
+            text = refusal_of(hello.major)
+            self._say(peer, Error(ErrorCode.VERSION.value, text), now)
+            return
+        self._say(peer, Welcome(self._incarnation), now)
+        self._say(peer, self._status(), now)
+
+    def _say(self, peer: bytes, message: Message, now: float) -> None:
+        link = self._links.get(peer)
+        if link is not None and not self.deliver(peer, link.stamp(message, now)):
+            self._part(peer)
+
+    def _part(self, peer: bytes) -> None:
+        self._links.pop(peer, None)

@@ -1,0 +1,104 @@
+"""``genserver probe``: asks a server how it fares, as a trainer would, and puts that into words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from genserver.protocol.endpoint import Endpoint, parse_endpoint
+from genserver.protocol.errors import EndpointError, Unreachable
+from genserver.protocol.messages import Status, WorkerStatus
+from genserver.protocol.transport.connection import connect
+from genserver.protocol.transport.distance import choose_route
+from genserver.protocol.transport.sockets import check_reachable, check_safe
+
+from .config import ConfigError
+from .exit_codes import ExitCode
+
+__all__ = ["probe"]
+
+
+def probe(text: str, *, seconds: float, insecure_network: bool, as_json: bool) -> tuple[str, bool]:
+    """What the server at ``text`` says, and whether it serves or soon will.
+
+    Raises `Unreachable`, and `ConfigError` for what is no endpoint.
+    """
+    endpoint = _endpoint(text)
+    check_safe(endpoint, insecure_network=insecure_network)
+    reason = check_reachable(endpoint)
+    if reason:
+        raise Unreachable(str(endpoint), 0.0, reason)
+    connection = connect(endpoint)
+    try:
+        status = connection.wait(lambda _: True, seconds)
+        if status is None:
+            reason = "what listens there does not speak genserver"
+            raise Unreachable(str(endpoint), seconds, reason, taken=True)
+        report = _report(endpoint, status)
+    finally:
+        connection.release()
+    answer = json.dumps(report) if as_json else _format(report)
+    return answer, status.state in ("ready", "starting")
+
+
+def _endpoint(text: str) -> Endpoint:
+    try:
+        return parse_endpoint(text)
+    except EndpointError as error:
+        raise ConfigError(str(error), ExitCode.USAGE) from None
+
+
+def _report(endpoint: Endpoint, status: Status) -> dict[str, Any]:
+    cardinality: int | str = {-1: "infinite", -2: "unknown"}.get(
+        status.cardinality, status.cardinality
+    )
+    return {
+        "endpoint": str(endpoint),
+        "state": status.state,
+        "cause": status.cause,
+        "generator": status.generator,
+        "element_spec": None if status.spec is None else str(status.spec),
+        "cardinality": cardinality,
+        "sharding": status.sharding,
+        "seed": status.seed,
+        "workers": [
+            {
+                "index": worker.index,
+                "state": worker.state,
+                "pid": worker.pid,
+                "cause": worker.cause,
+                "transport": _transport(endpoint, status, worker),
+            }
+            for worker in status.workers
+        ],
+    }
+
+
+def _transport(endpoint: Endpoint, status: Status, worker: WorkerStatus) -> str:
+    if not worker.ipc and not worker.port:
+        return ""
+    try:
+        route = choose_route(endpoint, status, worker, "auto")
+    except EndpointError as error:
+        return f"unreachable from here: {error.reason}"
+    through = "shared memory and " if route.memory else ""
+    return f"{through}{route.endpoint}" + (f" ({route.why})" if route.why else "")
+
+
+def _format(report: dict[str, Any]) -> str:
+    lines = [
+        f"{report['endpoint']}: {report['state']}"
+        + (f" ({report['cause']})" if report["cause"] else ""),
+        f"  generator    {report['generator']}",
+        f"  element      {report['element_spec'] or 'not known yet'}",
+        f"  cardinality  {report['cardinality']}",
+        f"  sharding     {report['sharding']}",
+        f"  seed         {report['seed']}",
+    ]
+    for worker in report["workers"]:
+        cause = f", {worker['cause']}" if worker["cause"] else ""
+        lines.append(
+            f"  worker {worker['index']}     {worker['state']}, pid {worker['pid']}, "
+            f"{worker['transport']}{cause}"
+        )
+    return "\n".join(lines)
