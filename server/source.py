@@ -5,7 +5,6 @@ Runs in workers only.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -119,6 +118,8 @@ def _find(module: Any, module_name: str, name: str) -> Any:
 
 def _known(module: Any, name: str) -> str:
     """The module's generators, those that ``name`` may have meant first."""
+    import difflib  # only a mistake needs it
+
     known = [
         n for n, v in vars(module).items()
         if inspect.isgeneratorfunction(v) and not n.startswith("_")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import os
-import secrets
 import signal
 import time
 from collections.abc import Callable
@@ -83,7 +82,7 @@ class Supervisor:
         router = Router()
         try:
             self._endpoint = router.bind(self._config.endpoint)
-            self._control = ControlEnd(self._loop, router, secrets.randbits(64), self._fleet.status)
+            self._control = ControlEnd(self._loop, router, _incarnation(), self._fleet.status)
             self._serve()
         finally:
             self._clean_up(router)
@@ -227,3 +226,8 @@ class Supervisor:
         else:
             router.close()
         close_context()
+
+
+def _incarnation() -> int:
+    """64 random bits, as `secrets` would draw them, which imports a library of hashes first."""
+    return int.from_bytes(os.urandom(8), "big")
