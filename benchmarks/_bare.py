@@ -68,10 +68,8 @@ def copying(generator: str, slots: str, index: str, count: str) -> Iterator[Step
     first = next(elements)
     with _mapping(first.nbytes * int(slots)) as memory:
         whole = np.frombuffer(memory, first.dtype).reshape(int(slots), *first.shape)
-        whole.fill(0)
-        rotation = cycle(whole)
+        rotation = cycle(list(whole))
         yield lambda: np.copyto(next(rotation), next(elements))
-        del whole, rotation
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class Process:
     """
 
     def __init__(self, program: str, *arguments: str) -> None:
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed by end
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / program), *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
@@ -91,6 +91,9 @@ class Process:
         with suppress(ProcessLookupError):  # nothing of its group is left
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(END_SECONDS)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._errors.close()
 
     def _failure(self) -> ProcessFailed:
         lines = [line.strip() for line in self.errors().splitlines() if line.strip()]
