@@ -92,7 +92,7 @@ WAYS = {
         Way("ipc", "served", "TensorFlow", _BOTH, "ipc"),
         Way("tcp", "served", "TensorFlow", _BOTH, "tcp"),
         Way("auto", "served", "TensorFlow", _BOTH, "auto"),
-        Way("client-tcp", "client", "numpy", _BOTH, "tcp"),
+        Way("client-tcp", "client", "numpy", _SINGLE_OR_WORKERS, "tcp"),
     )
 }
 #: Those of others that use several processes.

@@ -1,8 +1,8 @@
-"""Is genserver as fast as it must be? A line per promise: its figure, what is wanted, met or not.
+"""Is genserver as fast as it must be? A line per promise: its figure, the wanted one, met or not.
 
 Measured: ratios of rates of the same round of one run, because the machine's speed changes from
 hour to hour, and two times. Two producers and the trainer on the same machine; into TensorFlow,
-with an eager ``next``, and over the path that `from_server` chooses, unless the line says otherwise.
+with an eager ``next``, over the path that `from_server` chooses, unless the line says otherwise.
 
 * "plain", and the other loaders, are those of `bench.py`; "the best other" is the loader of
   several processes that comes closest: single elements against single elements, batches made in
