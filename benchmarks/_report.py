@@ -81,8 +81,10 @@ def make_row(
 
 
 def table(title: str, rows: Sequence[Row]) -> str:
-    """One workload's rows in Markdown, in columns that can be read without a browser."""
-    return f"### {title}\n\n{columns(HEADINGS, [_cells(row) for row in rows])}"
+    """One workload's rows in Markdown, and below them why some have no figures."""
+    reasons = [f"* {row.way}: {row.reason}" for row in rows if row.reason]
+    lines = [f"### {title}", "", columns(HEADINGS, [_cells(row) for row in rows])]
+    return "\n".join([*lines, *(["", *reasons] if reasons else [])])
 
 
 def columns(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
@@ -110,7 +112,7 @@ def number(value: float) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     if not row.slices:
-        return (row.way, row.into, row.reason, *[""] * (len(HEADINGS) - 3))
+        return (row.way, row.into, "see below", *[""] * (len(HEADINGS) - 3))
     rates = spread([one.rate for one in row.slices])
     first, *again = [one.first_s for one in row.slices]
     return (
