@@ -63,7 +63,7 @@ class Case:
     def name(self) -> str:
         """How a row is called."""
         how = {"": "", "trainer": f" .batch({self.batch})", "workers": f" batch={self.batch}"}
-        return self.way + how[self.batching]
+        return ("genserver " if self.transport else "") + self.way + how[self.batching]
 
     def call(self, index: int = 0, count: int = 1) -> Iterator[Any]:
         """The generator, without a server."""

@@ -18,6 +18,8 @@ from typing import Any
 HERE = Path(__file__).parent
 #: Seconds that a process may take to end by itself, and beyond what it was asked to measure.
 END_SECONDS, SPARE_SECONDS = 15.0, 120.0
+#: The same after Ctrl-C, and what its process group gets after each signal.
+HURRIED_SECONDS, GROUP_SECONDS = 0.5, 3.0
 #: Seconds between two looks whether a silent process is alive.
 LOOK_EVERY = 0.5
 
@@ -75,25 +77,34 @@ class Process:
         self._errors.seek(0)
         return self._errors.read().decode(errors="replace")
 
-    def end(self) -> None:
-        """Ask it to end, and see to it. Idempotent."""
+    def end(self, seconds: float = END_SECONDS) -> None:
+        """Ask it to end, and see to it after some seconds. Idempotent."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         with suppress(BrokenPipeError):  # it is gone already
             self._process.stdin.close()
-        try:
-            self._process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.terminate()
-        finally:
-            self._kill()
-
-    def _kill(self) -> None:
-        with suppress(ProcessLookupError):  # nothing of its group is left
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(END_SECONDS)
-        assert self._process.stdout is not None
+        with suppress(subprocess.TimeoutExpired):  # in the middle of a slice
+            self._process.wait(seconds)
+        # Python's tracker of shared memory ignores the first of these, and then tidies up.
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self._group_lives(number):
+                self._wait_for_group(GROUP_SECONDS)
         self._process.stdout.close()
         self._errors.close()
+
+    def _group_lives(self, number: int) -> bool:
+        """Signal whatever is left of the process group, with 0 only ask."""
+        self._process.poll()  # a child that nobody waited for would count
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def _wait_for_group(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self._group_lives(0) and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     def _failure(self) -> ProcessFailed:
         lines = [line.strip() for line in self.errors().splitlines() if line.strip()]
@@ -108,4 +119,4 @@ class Process:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.end()
+        self.end(END_SECONDS if kind is None else HURRIED_SECONDS)

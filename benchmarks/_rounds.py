@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any
 
 from _case import PRODUCERS, Case
@@ -92,39 +93,67 @@ def _together(processes: Sequence[Process], warm_up: float, seconds: float) -> S
 def alternate(
     contestants: Sequence[Contestant], rounds: int, warm_up: float, seconds: float
 ) -> dict[str, Outcome]:
-    """One slice of each in turn, ``rounds`` times; one that fails is out."""
-    outcomes = {one.name: Outcome() for one in contestants}
+    """One slice of each in turn, ``rounds`` times; one that fails is closed at once, and out."""
+    places = [_Place(one) for one in contestants]
     with ExitStack() as stack:
-        ready = {one.name: _opened(one, stack, outcomes) for one in contestants if not one.alone}
+        for place in places:
+            stack.enter_context(place)
+            if not place.contestant.alone:
+                place.open()
         for number in range(rounds):
-            for one in contestants:
-                if outcomes[one.name].reason:
-                    continue
-                progress(f"round {number + 1} of {rounds}: {one.name}")
-                with ExitStack() as own:
-                    measure = ready[one.name] if not one.alone else _opened(one, own, outcomes)
-                    if measure is not None:
-                        _measure(measure, outcomes[one.name], warm_up, seconds)
-    return outcomes
+            for place in places:
+                progress(f"round {number + 1} of {rounds}: {place.contestant.name}")
+                place.take_turn(warm_up, seconds)
+    return {place.contestant.name: place.outcome for place in places}
 
 
-def _opened(one: Contestant, stack: ExitStack, outcomes: dict[str, Outcome]) -> Measure | None:
-    try:
-        return stack.enter_context(one.open())
-    except ProcessFailed as reason:
-        outcomes[one.name].reason = str(reason)
-        return None
+class _Place:
+    """A contestant, whether open or not, and what it showed so far."""
 
+    def __init__(self, contestant: Contestant) -> None:
+        self.contestant = contestant
+        self.outcome = Outcome()
+        self._stack = ExitStack()
+        self._measure: Measure | None = None
 
-def _measure(measure: Measure, outcome: Outcome, warm_up: float, seconds: float) -> None:
-    try:
-        result = measure(warm_up, seconds)
-    except ProcessFailed as failure:
-        result = str(failure)
-    if isinstance(result, str):
-        outcome.reason = result
-    else:
-        outcome.slices.append(result)
+    def open(self) -> None:
+        try:
+            self._measure = self._stack.enter_context(self.contestant.open())
+        except ProcessFailed as reason:
+            self.outcome.reason = str(reason)
+
+    def take_turn(self, warm_up: float, seconds: float) -> None:
+        """A slice, or nothing when it is out."""
+        if self._measure is None and not self.outcome.reason:
+            self.open()
+        if self._measure is None:
+            return
+        try:
+            result = self._measure(warm_up, seconds)
+        except ProcessFailed as failure:
+            result = str(failure)
+        if isinstance(result, str):
+            self.outcome.reason = result
+        else:
+            self.outcome.slices.append(result)
+        if self.outcome.reason or self.contestant.alone:
+            self.close()
+
+    def __enter__(self) -> None:
+        """Opens nothing yet."""
+
+    def close(self) -> None:
+        self.__exit__(None, None, None)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """A process that learns of Ctrl-C is not waited for as long."""
+        self._measure = None
+        self._stack.__exit__(kind, error, trace)
 
 
 def progress(text: Any) -> None:

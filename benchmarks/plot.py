@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from _case import BASELINE, WAYS
+from _case import PEERS
 from _figures import Slice
 from _report import Row, number
 from _workloads import WORKLOADS
@@ -46,7 +46,8 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         _, right = axes[0, 0].get_xlim()
         axes[0, 0].set_xlim(right=right * 3)  # room for the text beside the longest bar
         axes[-1, 0].set_xlabel("times plain from_generator, elements per second (log scale)")
-        figure.savefig(path, transparent=True, dpi=150)
+        undated = {"Date": None} if path.suffix == ".svg" else None
+        figure.savefig(path, transparent=True, dpi=150, metadata=undated)
         pyplot.close(figure)
 
 
@@ -78,15 +79,17 @@ def _panel(axis: Any, title: str, rows: Sequence[Row]) -> None:
 
 
 def _color(row: Row) -> str:
-    way = WAYS.get(row.way.split(" ")[0])
-    if way is None or way.name in (BASELINE, "threads"):
-        return PLAIN
-    return OURS if way.transport else THEIRS
+    way = row.way.split(" ")[0]
+    return OURS if way == "genserver" else THEIRS if way in PEERS else PLAIN
 
 
 def _style() -> dict[str, Any]:
     inks = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-    return dict.fromkeys(inks, INK) | {"font.size": 9, "svg.fonttype": "path"}
+    return dict.fromkeys(inks, INK) | {
+        "font.size": 9,
+        "svg.fonttype": "path",
+        "svg.hashsalt": "bench",
+    }
 
 
 def main(source: str, target: str) -> None:
