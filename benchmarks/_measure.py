@@ -14,6 +14,8 @@ from _memory import trainer_and_producers
 
 #: Looks at the memory after a slice, and the seconds of reading between them.
 LOOKS, LOOK_EVERY = 4, 0.1
+#: The longest that elements are let pass in front of a slice.
+SETTLE_SECONDS = 15.0
 PAGE = 4096
 #: Every so many elements are compared, where a case asks for it.
 CHECK_EVERY = 100
@@ -38,10 +40,12 @@ def measure(passes: Passes, case: Case, began: float, warm_up: float, seconds: f
 
 
 def _settle(iterator: Iterator[Any], case: Case, warm_up: float) -> None:
-    """Seconds, and elements where the workload asks for some."""
-    _take(iterator, time.perf_counter() + warm_up, _nothing)
-    for _ in range(case.workload.settle):
+    """Seconds, and elements where the workload asks for some and the way is not too slow."""
+    began = time.perf_counter()
+    seen = len(_take(iterator, began + warm_up, _nothing))
+    while seen < case.workload.settle and time.perf_counter() < began + SETTLE_SECONDS:
         next(iterator)
+        seen += 1
 
 
 def _slice(

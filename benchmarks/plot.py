@@ -83,7 +83,7 @@ def _color(row: Row) -> str:
     return OURS if way == "genserver" else THEIRS if way in PEERS else PLAIN
 
 
-def _style() -> dict[str, Any]:
+def _style() -> Any:
     inks = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     return dict.fromkeys(inks, INK) | {
         "font.size": 9,
