@@ -125,11 +125,9 @@ def add_conditions(
     parser: argparse.ArgumentParser, *, seconds: float | None, warm_up: float, repeats: int
 ) -> None:
     """How long and how often, and where the figures go: the same for all that alternates."""
+    own = "; by default each line's own" if seconds is None else ""
     parser.add_argument(
-        "--seconds",
-        type=_positive,
-        default=seconds,
-        help="length of a slice that counts; None is each line's own",
+        "--seconds", type=_positive, default=seconds, help=f"length of a slice that counts{own}"
     )
     parser.add_argument(
         "--warm-up", type=_positive, default=warm_up, help="seconds in front of each slice"

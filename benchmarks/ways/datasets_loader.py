@@ -2,7 +2,8 @@
 
 Its map-style `Dataset.from_generator(...).to_tf_dataset(num_workers=2)` cannot express an endless
 generator: it writes every element to disk before the first one is delivered, and then measures
-reading back. The iterable form runs the generator inside the workers, one shard in each.
+reading back. The iterable form runs the generator inside the workers, one shard in each. Without a
+format: torch makes the tensors, five times as fast as ``with_format("torch")``.
 """
 
 from __future__ import annotations
@@ -32,4 +33,4 @@ def opened(case: Case) -> Iterator[Passes]:
     """A dataset of as many shards as there are workers."""
     kwargs = {"text": case.to_text(), "shards": list(range(PRODUCERS))}
     dataset = IterableDataset.from_generator(_examples, gen_kwargs=kwargs)
-    yield torch_loader.passes(dataset.with_format("torch"), case)
+    yield torch_loader.passes(dataset, case)
