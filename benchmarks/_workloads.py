@@ -108,9 +108,11 @@ WORKLOADS = {
     for workload in (
         Workload("small", "(28,28) f4 + label, batches of 256", digits, _DIGIT, batch=256),
         Workload("image", "(256,256,3) f4 + (256,256,1) i4", segments, _SEGMENT),
-        Workload("image8", "the same in batches of 8", segments, _SEGMENT, batch=8),
+        Workload(
+            "image8", "(256,256,3) f4 + (256,256,1) i4, batches of 8", segments, _SEGMENT, batch=8
+        ),
         Workload("volume", "(128,128,128) f4, 8 MiB", volumes, _VOLUME),
-        Workload("filled", "the same, written in place", filled, _VOLUME),
+        Workload("filled", "(128,128,128) f4, written in place", filled, _VOLUME),
         Workload(
             "scan", "(512,512,300) f4, 300 MiB", scans, ((SCAN, "float32"),), settle=10, alone=True
         ),
