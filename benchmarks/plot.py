@@ -42,7 +42,8 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         for axis, (workload, panel) in zip(axes[:, 0], panels.items(), strict=True):
             _panel(axis, WORKLOADS[workload].title, panel)
         axes[0, 0].set_xscale("log")
-        axes[0, 0].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        for which in (axes[0, 0].xaxis.set_major_formatter, axes[0, 0].xaxis.set_minor_formatter):
+            which(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else "")
         _, right = axes[0, 0].get_xlim()
         axes[0, 0].set_xlim(right=right * 3)  # room for the text beside the longest bar
         axes[-1, 0].set_xlabel("times plain from_generator, elements per second (log scale)")
