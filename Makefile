@@ -8,7 +8,9 @@ BIN := $(VENV)/bin
 JOBS ?= 4
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint unit portable soak docs bench must-show clean help
+.PHONY: demo test lint unit portable soak docs bench bench-peers limits must-show clean help
+# Arguments of the benchmarks, e.g. make bench BENCH_ARGS="--workload small --plot bench.svg".
+BENCH_ARGS ?=
 
 help:
 	@echo "make demo       the main job: train a segmentation network on real scans (3 minutes, installation included)"
@@ -16,7 +18,9 @@ help:
 	@echo "make portable   the suite's integration tests without what only Linux has"
 	@echo "make soak       the proofs that take minutes and gigabytes (10 minutes)"
 	@echo "make docs       write docs/api from the docstrings"
-	@echo "make bench      benchmarks/plain.py: genserver beside plain from_generator"
+	@echo "make bench      benchmarks/bench.py: genserver beside plain from_generator and what else is installed"
+	@echo "make bench-peers  the same, after installing the other loaders (torch, grain, datasets)"
+	@echo "make limits     benchmarks/limits.py: how fast genserver must be, line by line, met or not"
 	@echo "make must-show  benchmarks/must_show.py: the promises that take minutes to measure"
 	@echo "make clean      remove the environment and caches"
 
@@ -43,7 +47,13 @@ docs: $(VENV)/.test
 	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.demo
-	$(BIN)/python benchmarks/plain.py
+	$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
+
+bench-peers: $(VENV)/.bench
+	$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
+
+limits: $(VENV)/.bench
+	$(BIN)/python benchmarks/limits.py $(BENCH_ARGS)
 
 must-show: $(VENV)/.demo
 	$(BIN)/python benchmarks/must_show.py
@@ -59,6 +69,10 @@ $(BIN)/python:
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[tensorflow,demo]"
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.demo
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[tensorflow,demo,bench]"
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo

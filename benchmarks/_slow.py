@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from _spin import spin
 from genserver.server import Worker
 
 
@@ -29,11 +28,4 @@ def waiting(worker: Worker, seconds: float) -> Iterator[np.int64]:
     """A worker that waits for its disk or its simulator, ``seconds`` for each element."""
     while True:
         time.sleep(seconds)
-        yield np.int64(worker.index)
-
-
-def working(worker: Worker, loops: int) -> Iterator[np.int64]:
-    """``loops`` iterations of pure Python for each element."""
-    while True:
-        spin(loops)
         yield np.int64(worker.index)

@@ -1,23 +1,25 @@
-"""The four workloads of the benchmarks, as generators that a server can import.
+"""What the benchmarks serve: generators that a worker can import, and a table of them.
 
-The first three give out arrays that were made before the first element, so that what is
-measured is the way from the generator to the trainer; the fourth is work and next to no
-transport. All are endless. Imports no TensorFlow: the workers import this module too.
+The cheap ones give out arrays that were made before the first element, so that what is measured
+is the way from the generator to the trainer; the last two are work and next to no transport. All
+are endless. Imports no TensorFlow: the workers of every loader import this module too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import cycle
+from math import prod
 from typing import Any
 
 import numpy as np
-from _spin import ELEMENT_SECONDS, spin
+from _spin import spin
 from genserver.server import Worker
 
-#: Elements that the cheap generators cycle over.
-PREPARED = 8
+#: Elements that the cheap generators cycle over; of the largest, which would not fit, fewer.
+PREPARED, PREPARED_SCANS = 8, 2
+SCAN = (512, 512, 300)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -39,6 +41,21 @@ def volumes(worker: Worker) -> Iterator[Array]:
     yield from cycle([_normal(worker, 128, 128, 128) for _ in range(PREPARED)])
 
 
+def filled(worker: Worker) -> Iterator[Array]:
+    """Cubes of 8 MiB written where the trainer will read them; every byte tells their number."""
+    number = worker.index
+    while True:
+        volume = worker.empty((128, 128, 128), np.float32)
+        volume.view(np.uint8).fill(number % 251)
+        yield volume
+        number += worker.count
+
+
+def scans(worker: Worker) -> Iterator[Array]:
+    """Whole volumes of 300 MiB."""
+    yield from cycle([_normal(worker, *SCAN) for _ in range(PREPARED_SCANS)])
+
+
 def python(worker: Worker, loops: int) -> Iterator[int]:  # noqa: ARG001  # it divides the work
     """Numbers that each take ``loops`` iterations of pure Python."""
     while True:
@@ -49,52 +66,60 @@ def python(worker: Worker, loops: int) -> Iterator[int]:  # noqa: ARG001  # it d
 class Workload:
     """One of them, with what TensorFlow must be told; ``parts`` are (shape, dtype)."""
 
+    name: str
     title: str
     generator: Callable[..., Iterator[Any]]
     parts: tuple[tuple[tuple[int, ...], str], ...]
-    #: What the consumer gives to ``.batch``; 0 is single elements.
+    #: Elements of a batch; 0 is single elements.
     batch: int = 0
-    arguments: Mapping[str, int] = field(default_factory=dict)
-    #: Whether two bare processes, which only work, are run beside it.
-    has_ideal: bool = False
-
-    @property
-    def name(self) -> str:
-        return self.generator.__name__
+    #: What one element costs in pure Python.
+    milliseconds: int = 0
+    #: Elements that pass before a slice counts, beside its seconds of warm-up.
+    settle: int = 0
+    #: Too large to have several ways open at once: each is closed after each of its slices.
+    alone: bool = False
 
     @property
     def target(self) -> str:
         """What a server is asked to serve, from this folder."""
-        return f"{self.generator.__module__}:{self.name}"
+        return f"{self.generator.__module__}:{self.generator.__name__}"
 
-    def call(self, index: int = 0, count: int = 1) -> Iterator[Any]:
+    @property
+    def nbytes(self) -> int:
+        """Of one element."""
+        return sum(prod(shape) * np.dtype(dtype).itemsize for shape, dtype in self.parts)
+
+    def arguments(self, loops_per_ms: float) -> dict[str, int]:
+        """Keyword arguments of the generator."""
+        return {"loops": round(loops_per_ms * self.milliseconds)} if self.milliseconds else {}
+
+    def call(self, loops_per_ms: float, index: int = 0, count: int = 1) -> Iterator[Any]:
         """The generator, without a server."""
-        return self.generator(Worker(index, count), **self.arguments)
+        return self.generator(Worker(index, count), **self.arguments(loops_per_ms))
 
 
-def make_workloads(loops: int) -> tuple[Workload, ...]:
-    """The table; ``loops`` is what one element of "python" is made of."""
-    return (
+_DIGIT = (((28, 28), "float32"), ((), "int64"))
+_SEGMENT = (((256, 256, 3), "float32"), ((256, 256, 1), "int32"))
+_VOLUME = (((128, 128, 128), "float32"),)
+_NUMBER = (((), "int64"),)
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload("small", "(28,28) f4 + label, batches of 256", digits, _DIGIT, batch=256),
+        Workload("image", "(256,256,3) f4 + (256,256,1) i4", segments, _SEGMENT),
         Workload(
-            "(28,28) f4 + label, batch(256)",
-            digits,
-            (((28, 28), "float32"), ((), "int64")),
-            batch=256,
+            "image8", "(256,256,3) f4 + (256,256,1) i4, batches of 8", segments, _SEGMENT, batch=8
         ),
+        Workload("volume", "(128,128,128) f4, 8 MiB", volumes, _VOLUME),
+        Workload("filled", "(128,128,128) f4, written in place", filled, _VOLUME),
         Workload(
-            "(256,256,3) f4 + (256,256,1) i4",
-            segments,
-            (((256, 256, 3), "float32"), ((256, 256, 1), "int32")),
+            "scan", "(512,512,300) f4, 300 MiB", scans, ((SCAN, "float32"),), settle=10, alone=True
         ),
-        Workload("(128,128,128) f4", volumes, (((128, 128, 128), "float32"),)),
-        Workload(
-            f"pure Python, {ELEMENT_SECONDS * 1000:.0f} ms per element",
-            python,
-            (((), "int64"),),
-            arguments={"loops": loops},
-            has_ideal=True,
-        ),
+        Workload("python6", "6 ms of pure Python each", python, _NUMBER, milliseconds=6),
+        Workload("python50", "50 ms of pure Python each", python, _NUMBER, milliseconds=50),
     )
+}
 
 
 def _normal(worker: Worker, *shape: int) -> Array:

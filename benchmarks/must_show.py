@@ -2,7 +2,7 @@
 
 Question: does genserver keep them on this machine?
 What is measured: see the docstring of each measurement; all go through real servers, processes and
-TensorFlow. Rates are ratios of neighbouring slices of one run, because the machine is noisy.
+TensorFlow. Rates are in limits.py.
 Caveat: other work on the machine counts against genserver: run it when nothing else does.
 
     python benchmarks/must_show.py [--only NAME ...] [--json FILE]
@@ -15,9 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,12 +25,11 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import tensorflow as tf
-from _spin import calibrate
+from _memory import MIB, children, pss
 from genserver.client import Client, from_server
 from genserver.server import Server
 
 HERE = Path(__file__).parent
-MIB = 2**20
 
 Figures = dict[str, Any]
 
@@ -91,29 +87,17 @@ def unread() -> Figures:
             iterator = iter(client)
             assert int(next(iterator)[0]) == 0
             pids = {"supervisor": server.pid, "trainer": os.getpid()}
-            pids["worker"] = _children(server.pid)[0]
+            pids["worker"] = children(server.pid)[0]
             began = time.monotonic()
             time.sleep(10)
-            before = {name: _pss(pid) for name, pid in pids.items()}
+            before = {name: pss(pid) for name, pid in pids.items()}
             time.sleep(120 - (time.monotonic() - began))
-            growth = {name: (_pss(pid) - before[name]) / MIB for name, pid in pids.items()}
+            growth = {name: (pss(pid) - before[name]) / MIB for name, pid in pids.items()}
             rest = [int(e[0]) for e in islice(iterator, 200)]
             assert rest == list(range(1, 201)), "an element was lost or came out of order"
             client.close()
         figures[transport] = {name: round(mib, 2) for name, mib in growth.items()}
     return figures
-
-
-def _pss(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"no Pss for {pid}")
-
-
-def _children(pid: int) -> list[int]:
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(word) for word in text.split()]
 
 
 def lanes() -> Figures:
@@ -180,58 +164,8 @@ def _time_for(dataset: tf.data.Dataset, count: int) -> float:
     return time.monotonic() - began
 
 
-def python_loops() -> Figures:
-    """Pure-Python elements of 6 and 50 ms, 2 workers: rate over that of two bare loops.
-
-    Slices of served and bare loops alternate; the median ratio of neighbours.
-    """
-    per_ms = calibrate() / 6
-    figures: Figures = {}
-    for ms, slice_seconds in ((6, 6.0), (50, 10.0)):
-        loops = round(per_ms * ms)
-        with serving("working", 2, loops=loops) as endpoint:
-            ratios, rates = [], []
-            for _ in range(5):
-                bare = _bare_rate(loops, slice_seconds)
-                served = _served_rate(endpoint, slice_seconds)
-                ratios.append(served / bare)
-                rates.append((round(served, 1), round(bare, 1)))
-        figures[f"{ms} ms"] = {
-            "ratio": round(statistics.median(ratios), 3),
-            "all": [round(r, 3) for r in ratios],
-            "served_and_bare_per_s": rates,
-        }
-    return figures
-
-
-def _bare_rate(loops: int, seconds: float) -> float:
-    """Elements per second of two processes that only work, at the same time."""
-    begin = time.monotonic() + 1.0
-    command = [
-        sys.executable,
-        str(HERE / "_spin.py"),
-        str(loops),
-        str(begin),
-        str(begin + seconds),
-    ]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    return sum(float(p.communicate(timeout=seconds + 30)[0]) for p in processes)
-
-
-def _served_rate(endpoint: str, seconds: float) -> float:
-    iterator = iter(from_server(endpoint))
-    for _ in range(20):
-        next(iterator)
-    began = time.monotonic()
-    count = 0
-    while time.monotonic() - began < seconds:
-        next(iterator)
-        count += 1
-    return count / (time.monotonic() - began)
-
-
 MEASUREMENTS: dict[str, Callable[[], Figures]] = {
-    "epochs": epochs, "unread": unread, "lanes": lanes, "python_loops": python_loops,
+    "epochs": epochs, "unread": unread, "lanes": lanes,
 }  # fmt: skip
 
 

@@ -56,7 +56,7 @@ GOODBYE_SECONDS = 1.0
 TURN_SECONDS = 0.5
 #: How long (seconds) a generator in pure Python may keep the I/O thread from the interpreter. The
 #: default of 5 ms is paid at each of the five or so hand-overs of a message: elements of 50 ms
-#: reached 0.81 of the bare loops with it and 0.93 with this (benchmarks/must_show.py).
+#: reached 0.81 of the bare loops with it and 0.93 with this (benchmarks/limits.py).
 SWITCH_INTERVAL = 0.001
 
 
