@@ -93,6 +93,8 @@ class Lane:
             self._mixer = self._open(plan)
         run = self._next(self._mixer)
         if run is None and not self._mixer.over:
+            for stream in self._streams:
+                stream.hurry()
             got = self._inbox.take(seconds, self._mixer.awaited)
             if got is not None:
                 self._mixer.put(*got)

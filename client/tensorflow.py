@@ -25,7 +25,7 @@ from genserver.protocol.normalize import TextArray
 from genserver.protocol.spec import ArraySpec, ElementSpec
 from genserver.protocol.transport.buffers import BufferPool
 from genserver.protocol.transport.leases import Bytes
-from genserver.protocol.transport.platform import usable_cores
+from genserver.protocol.transport.platform import keep_freed_memory, usable_cores
 from tensorflow.python.eager import core as tf_core
 
 from .farewell import Farewell
@@ -187,6 +187,7 @@ def _pull(source: Source, plan: Plan, lanes: int) -> Dataset:
             yield epoch, lane
 
     def pull(epoch: np.int64, lane: np.int64) -> _Runs:
+        keep_freed_memory()  # by now TensorFlow has had it given back
         opened = Lane(
             source, epoch=int(epoch), expect=spec, lane=int(lane), lanes=lanes, group=max(1, parts)
         )

@@ -49,6 +49,12 @@ class StreamHandle:
         post = self._core.loop.call if urgent else self._core.loop.later
         post(lambda: self._core.took(self._worker, self._stream, delivery))
 
+    def hurry(self) -> None:
+        """The consumer is about to wait: what it took must be known now. Any thread."""
+        if self._nbytes:
+            self._elements = self._nbytes = 0
+            self._core.loop.wake()
+
     @property
     def transport(self) -> str:
         """How elements come at present: "memory", "ipc" or "tcp". Any thread."""

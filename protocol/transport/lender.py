@@ -32,7 +32,7 @@ logger = logging.getLogger("genserver")
 
 #: What a trainer says first: session and fence of its link.
 LINK = Struct(">QQ")
-#: What comes with a descriptor, number and size; a size of 0 and no descriptor: the segment is gone.
+#: What comes with a descriptor, number and size; size 0 without one: the segment is gone.
 SEGMENT = Struct(">QQ")
 FORGET = 0
 #: Trainers whose link has not said HELLO yet.

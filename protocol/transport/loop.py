@@ -85,8 +85,8 @@ class Loop:
 
     def forget_signals(self) -> None:
         """Signals that came while nobody ran concern nobody."""
-        self._waking = False
         self._wake_up.drain()
+        self._waking = False
 
     def run(self) -> None:
         """Serve until `stop`; what was called before it still runs. May be called again."""
@@ -124,8 +124,11 @@ class Loop:
 
     def _drain(self) -> None:
         """Empty the wake-up. Python writes the numbers of signals into it (set_wakeup_fd)."""
-        self._waking = False
         data = self._wake_up.drain()
+        # In this order: whoever finds the mark set relies on the calls being run after this, and
+        # with the mark cleared first, a byte written in between would be drained unnoticed, and
+        # nobody would wake the loop any more.
+        self._waking = False
         if self.on_signal is not None:
             for number in set(data) - {0}:
                 self.on_signal(number)

@@ -15,11 +15,12 @@ from collections.abc import Callable
 
 __all__ = [
     "after_fork_in_child", "can_serve", "die_with_parent", "has_ipc", "has_memory", "host_id",
-    "memory_size",
-    "private_folder_parent", "raise_descriptor_limit", "try_lock", "usable_cores",
+    "keep_freed_memory", "memory_size", "private_folder_parent",
+    "raise_descriptor_limit", "try_lock", "usable_cores",
 ]  # fmt: skip
 
 _PR_SET_PDEATHSIG = 1
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LINUX = sys.platform == "linux" and not os.environ.get("GENSERVER_PORTABLE")
 
 
@@ -120,6 +121,22 @@ def _read(path: str) -> str:
             return file.read()
     except OSError:
         return ""
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep freed memory of up to 32 MiB a piece and 64 MiB in all, as it does by itself.
+
+    It learns these sizes from what a program frees. TensorFlow's generator datasets switch that off
+    and have everything above 128 KiB go back to the system at once ("Memory patch applied"); every
+    batch and every message then costs a page fault for each 4 KiB, twice the time of filling them
+    (benchmarks/limits.py). A C library without these settings is left alone.
+    """
+    import ctypes
+
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if _LINUX else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
+        mallopt(_M_TRIM_THRESHOLD, 64 * 2**20)
 
 
 def die_with_parent(parent: int) -> bool:
