@@ -30,8 +30,8 @@ class Client:
     ``for element in client`` is one pass; its number, counted from 0 for this client, is the
     generator's ``worker.epoch``. An element has the structure that the generator yields (a tuple,
     a dict, a single array), with the shapes and dtypes of `spec`. Arrays are read-only, large ones
-    views of received memory: copy what you want to write to. Scalars come as numpy scalars, texts as str or
-    bytes (arrays of them with dtype object).
+    views of received memory: copy what you want to write to. Scalars come as numpy scalars, texts
+    as str or bytes (arrays of them with dtype object).
 
     ``next()`` raises `GeneratorError`, `WorkerDied`, `ServerStopped`, `PeerLost` or `Stalled`;
     Ctrl-C while it waits is a KeyboardInterrupt. Any thread may iterate, each iterator on one

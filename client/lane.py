@@ -76,6 +76,11 @@ class Lane:
             self._waiting_since = self._reported = time.monotonic()
         return run
 
+    def more(self) -> Run | None:
+        """Elements that are there already, after a `take` that gave some; neither waits nor
+        raises."""
+        return None if self.closed or self._mixer is None else self._next(self._mixer)
+
     def close(self) -> None:
         """Free the streams at once; idempotent. Blocks on nothing but a moment's lock."""
         if self.closed:

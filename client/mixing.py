@@ -7,6 +7,7 @@ never waited for: whoever holds elements hands them on.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,15 @@ from genserver.protocol.chunk import LARGE_ELEMENT, Allocate, Column, aligned_em
 from genserver.protocol.normalize import TextArray
 from genserver.protocol.stream import Delivery
 
-__all__ = ["GROUP", "Mixer", "Part", "Run", "copied", "merged"]
+__all__ = [
+    "GROUP",
+    "Mixer",
+    "Part",
+    "Run",
+    "copied",
+    "goes_with",
+    "merged",
+]
 
 #: Workers whose large elements are handed on together: each is one more argument of TensorFlow's.
 GROUP = 4
@@ -25,7 +34,7 @@ GROUP = 4
 #: of them, and of large ones.
 ALONE_SMALL, ALONE_LARGE = 64, 4
 #: A run of small elements of several workers, which is copied, is cut at this size in bytes.
-RUN_BYTES = 2 * 2**20
+RUN_BYTES = 8 * 2**20
 
 #: Elements of one worker, stacked array by array in flattening order.
 Part = tuple[Column, ...]
@@ -39,6 +48,8 @@ class Run:
     parts: tuple[Part, ...]
     #: Whether they are small and of one shape, so that `merged` is worth its copy.
     small: bool
+    #: Bytes, about.
+    nbytes: int
     #: The deliveries whose last element this is, with their sources.
     done: tuple[tuple[int, Delivery], ...]
 
@@ -91,7 +102,8 @@ class Mixer:
         parts = tuple(self._part(source, rows) for source in chosen)
         gone = [(source, self._advance(source, rows)) for source in chosen]
         done = tuple((source, delivery) for source, delivery in gone if delivery is not None)
-        return Run(rows * len(parts), parts, small, done)
+        nbytes = sum(column.nbytes for part in parts for column in part)
+        return Run(rows * len(parts), parts, small, nbytes, done)
 
     def _line_up(self) -> Iterator[int]:
         """The sources that are not over, from the one whose turn it is."""
@@ -169,22 +181,37 @@ def _copied(column: Column) -> Column:
     return out
 
 
-def merged(parts: Sequence[Part], allocate: Allocate) -> Part:
-    """One part with the elements of all, in turn, in memory that ``allocate`` gives; a single one
-    is not copied."""
-    if len(parts) == 1:
-        return parts[0]
-    return tuple(_merged(columns, allocate) for columns in zip(*parts, strict=True))
+def goes_with(run: Run, next_run: Run) -> bool:
+    """Whether `merged` may put ``next_run`` behind ``run``: both mix workers, and look alike."""
+    mixed = len(run.parts) > 1 and len(next_run.parts) > 1 and next_run.small
+    ours, theirs = run.parts[0], next_run.parts[0]
+    return mixed and all(a.shape[1:] == b.shape[1:] for a, b in zip(ours, theirs, strict=True))
 
 
-def _merged(columns: Sequence[Column], allocate: Allocate) -> Column:
-    first, each = columns[0], len(columns)
-    shape = (first.shape[0] * each, *first.shape[1:])
+def merged(runs: Sequence[Run], allocate: Allocate) -> Part:
+    """One part with the elements of all runs in their order, in memory that ``allocate`` gives; a
+    single part is not copied."""
+    if len(runs) == 1 and len(runs[0].parts) == 1:
+        return runs[0].parts[0]
+    columns = range(len(runs[0].parts[0]))
+    return tuple(
+        _merged([[part[i] for part in run.parts] for run in runs], allocate) for i in columns
+    )
+
+
+def _merged(runs: Sequence[Sequence[Column]], allocate: Allocate) -> Column:
+    """One column; of each run a column of each part."""
+    first = runs[0][0]
+    shape = (sum(run[0].shape[0] * len(run) for run in runs), *first.shape[1:])
     if isinstance(first, TextArray):
-        return TextArray(shape, tuple(_texts(columns)))
-    out = allocate(first.nbytes * each).view(first.dtype).reshape(shape)
-    for index, column in enumerate(columns):
-        out[index::each] = column
+        return TextArray(shape, tuple(chain.from_iterable(map(_texts, runs))))
+    out = allocate(math.prod(shape) * first.dtype.itemsize).view(first.dtype).reshape(shape)
+    start = 0
+    for run in runs:
+        stop = start + run[0].shape[0] * len(run)
+        for index, column in enumerate(run):
+            out[start + index : stop : len(run)] = column
+        start = stop
     return out
 
 

@@ -23,7 +23,7 @@ GIB = 2**30
 SOLITARY = 64 * MIB
 #: What one stream may have waiting unless four elements are more: a few of the largest chunks, and
 #: little enough that an epoch that is left early wasted little.
-STREAM_BYTES = 64 * MIB
+STREAM_BYTES = 128 * MIB
 #: The same in elements, for tiny ones.
 STREAM_ELEMENTS = 8192
 

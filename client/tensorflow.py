@@ -31,7 +31,7 @@ from tensorflow.python.eager import core as tf_core
 from .farewell import Farewell
 from .keras import refuse_endless
 from .lane import Lane
-from .mixing import GROUP, Part, Run, merged
+from .mixing import GROUP, RUN_BYTES, Part, Run, goes_with, merged
 from .options import OptionError, PullOptions
 from .plan import INFINITE, SOLITARY, UNKNOWN, Plan
 from .source import Source, say
@@ -258,12 +258,26 @@ class _Runs:
 
     def _add(self, run: Run) -> None:
         if run.small:
-            self._waiting.append((merged(run.parts, self._allocate),))
+            self._merge(run)
         elif run.n == len(run.parts):
             # For one element of each, cutting several parts at once costs more than the calls.
             self._waiting += [(part,) for part in run.parts]
         else:
             self._waiting.append(run.parts)
+
+    def _merge(self, run: Run) -> None:
+        """Hand on as much at once as has arrived: a call costs as much as some 500 elements."""
+        runs = [run]
+        following: Run | None = None
+        while sum(one.nbytes for one in runs) < RUN_BYTES and len(run.parts) > 1:
+            following = self._lane.more()
+            if following is None or not goes_with(run, following):
+                break
+            runs.append(following)
+            following = None
+        self._waiting.append((merged(runs, self._allocate),))
+        if following is not None:
+            self._add(following)
 
     def _allocate(self, nbytes: int) -> Bytes:
         return self._buffers.take(nbytes, time.monotonic())

@@ -31,9 +31,9 @@ INLINE = 4 * 1024
 #: From this size on (bytes) elements are stacked by the larger limits.
 LARGE_ELEMENT = 64 * 1024
 #: A chunk of small elements ends at this many bytes and this many elements at the latest ...
-CHUNK_BYTES, CHUNK_ELEMENTS = 1024 * 1024, 1024
+CHUNK_BYTES, CHUNK_ELEMENTS = 4 * 1024 * 1024, 1024
 #: ... and one of large elements at these. An element above the bytes travels alone.
-LARGE_CHUNK_BYTES, LARGE_CHUNK_ELEMENTS = 16 * 1024 * 1024, 16
+LARGE_CHUNK_BYTES, LARGE_CHUNK_ELEMENTS = 32 * 1024 * 1024, 32
 
 Array = np.ndarray[Any, np.dtype[Any]]
 #: One array of a chunk with the leading dimension ``n``: numeric, or the texts in C order.

@@ -175,7 +175,8 @@ FIELDS: dict[Kind, tuple[Field, ...]] = {
     Kind.CLOSE: (_stream,),
     Kind.GOAWAY: (Field("x", "reason", _text()),),
     Kind.RELEASE: (
-        Field("p", "slots", _tuple_of(_slot, MAX_RELEASED), write=lambda pairs: [*map(list, pairs)]),
+        Field("p", "slots", _tuple_of(_slot, MAX_RELEASED),
+              write=lambda pairs: [list(pair) for pair in pairs]),
     ),
 }  # fmt: skip
 

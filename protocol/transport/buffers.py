@@ -1,8 +1,8 @@
 """Ordinary memory for elements: aligned, and used again once nobody sees it any more.
 
-For what arrives over sockets, or leaves over them, and for runs that mix workers. Fresh memory costs
-a page fault for every 4 KiB, which is a third of the time of a large element; TensorFlow and the
-user give a buffer back by forgetting the array over it. Owns the idle buffers.
+For what arrives over sockets, or leaves over them, and for runs that mix workers. Fresh memory
+costs a page fault for every 4 KiB, which is a third of the time of a large element; TensorFlow and
+the user give a buffer back by forgetting the array over it. Owns the idle buffers.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 A trainer on the same host connects to a file beside the worker's ipc socket and says which link it
 belongs to; from then on what is made for that trainer lies in segments whose descriptors are passed
-there, once each, and messages name the place. Segments belong to a link: when it is lost, nothing is
-written to them again, and they live as long as somebody sees them (a trainer that only slept keeps
-its tensors). When memory is short everything goes through the socket, as to any other trainer.
-Owns the file, the passing sockets and, through `_Pool`, the segments.
+there, once each, and messages name the place. Segments belong to a link: when it is lost, nothing
+is written to them again, and they live as long as somebody sees them (a trainer that only slept
+keeps its tensors). When memory is short everything goes through the socket, as to any other
+trainer. Owns the file, the passing sockets and, through `_Pool`, the segments.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from genserver.client.mixing import (
     Part,
     Run,
     copied,
+    goes_with,
     merged,
 )
 from genserver.protocol.chunk import LARGE_ELEMENT, Chunk
@@ -40,6 +41,11 @@ def elements(run: Run) -> list[Element]:
     rows = run.n // len(run.parts)
     parts = [part[0] for part in run.parts]
     return [tuple(map(int, part[row])) for row in range(rows) for part in parts]  # type: ignore[misc,index]  # numeric, of two columns
+
+
+def run_of(parts: Sequence[Part]) -> Run:
+    """A run of small elements."""
+    return Run(parts[0][0].shape[0] * len(parts), tuple(parts), small=True, nbytes=0, done=())
 
 
 def everything(mixer: Mixer) -> Iterator[Run]:
@@ -192,7 +198,7 @@ def test_the_chunk_of_a_single_worker_is_handed_on_as_it_is() -> None:
     mixer.put(0, arrived)
     run = mixer.next()
     assert run is not None
-    ((column,),) = (merged(run.parts, aligned_empty),)
+    ((column,),) = (merged([run], aligned_empty),)
     assert isinstance(column, np.ndarray)
     assert column.shape[0] == 1000
     assert np.shares_memory(column, arrived.chunk.columns[0])
@@ -244,7 +250,7 @@ def test_merging_keeps_values_and_starts_where_tensorflow_can_alias(
     """Row by row what the parts hold, at a multiple of 64 bytes."""
     rng = np.random.default_rng(0)
     arrays = [rng.integers(0, 2, (5, *shape)).astype(dtype) for _ in range(3)]
-    (column,) = merged([(array,) for array in arrays], aligned_empty)
+    (column,) = merged([run_of([(array,) for array in arrays])], aligned_empty)
     assert isinstance(column, np.ndarray)
     assert column.dtype == dtype
     assert column.tolist() == [array[row].tolist() for row in range(5) for array in arrays]
@@ -259,7 +265,7 @@ def test_merging_keeps_texts(size: int) -> None:
         (TextArray(shape, tuple(f"{who}{row}{i}".encode() for row in "01" for i in range(size))),)
         for who in "ab"
     ]
-    (column,) = merged(parts, aligned_empty)
+    (column,) = merged([run_of(parts)], aligned_empty)
     want = [f"{who}{row}{i}".encode() for row in "01" for who in "ab" for i in range(size)]
     assert column == TextArray((4, *shape[1:]), tuple(want))
 
@@ -278,3 +284,28 @@ def test_a_single_run_has_one_element_of_each_source() -> None:
     assert texts is not None
     text = (TextArray((1,), (b"a",)),)
     assert copied(replace(texts, parts=(text,))).parts == (text,)
+
+
+def test_several_runs_become_one_part() -> None:
+    """Merged together, runs of different numbers of workers keep their order."""
+    first = run_of([(np.array([0, 3]),), (np.array([1, 4]),), (np.array([2, 5]),)])
+    second = run_of([(np.array([6, 8]),), (np.array([7, 9]),)])
+    (column,) = merged([first, second], aligned_empty)
+    assert isinstance(column, np.ndarray)
+    assert column.tolist() == list(range(10))
+    texts = [
+        run_of([(TextArray((1,), (who,)),) for who in whos]) for whos in ([b"a", b"b"], [b"c"])
+    ]
+    assert merged(texts, aligned_empty) == (TextArray((3,), (b"a", b"b", b"c")),)
+
+
+def test_only_runs_that_mix_workers_and_look_alike_go_together() -> None:
+    """A run of one worker is bounded for the others' sake, and arrays have one shape."""
+    mixed = run_of([(np.zeros((2, 3)),), (np.zeros((2, 3)),)])
+    alone = run_of([(np.zeros((2, 3)),)])
+    other = run_of([(np.zeros((2, 4)),), (np.zeros((2, 4)),)])
+    assert goes_with(mixed, mixed)
+    assert not goes_with(mixed, alone)
+    assert not goes_with(alone, mixed)
+    assert not goes_with(mixed, other)
+    assert not goes_with(mixed, replace(mixed, small=False))
