@@ -41,9 +41,10 @@ class StreamHandle:
         """The last element of ``delivery`` was handed on. Any thread; does not block."""
         self._elements += delivery.chunk.n
         self._nbytes += delivery.chunk.nbytes
-        # A quarter of the window is worth waking the I/O thread for; less can wait for its turn.
-        urgent = self._elements * 4 >= self._window.elements
-        urgent = urgent or self._nbytes * 4 >= self._window.nbytes
+        # A third of the window is worth waking the I/O thread for: with the half that a GRANT waits
+        # for (`PulledStream.took`) the worker still has a sixth. Less can wait for its turn.
+        urgent = self._elements * 3 >= self._window.elements
+        urgent = urgent or self._nbytes * 3 >= self._window.nbytes
         if urgent:
             self._elements = self._nbytes = 0
         post = self._core.loop.call if urgent else self._core.loop.later

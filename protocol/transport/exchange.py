@@ -60,6 +60,8 @@ class Job:
     made_bytes: int = 0
     limit: int = 0
     limit_bytes: int = 0
+    #: The most bytes that the trainer ever let it run ahead.
+    window: int = 0
     full: deque[Chunk] = field(default_factory=deque)
     finished: Finished | None = None
     dropped: bool = False
@@ -76,6 +78,13 @@ class Job:
     def room(self) -> Room:
         """The credit that is left, in elements and bytes."""
         return self.limit - self.made, self.limit_bytes - self.made_bytes
+
+    @property
+    def space(self) -> Room:
+        """How large a chunk may become. A quarter of the window, or the worker would have to wait
+        until the trainer has used up all that it was sent."""
+        elements, nbytes = self.room
+        return elements, min(nbytes, max(1, self.window // 4))
 
     @property
     def element(self) -> int:
@@ -126,6 +135,7 @@ class Exchange:
                 job = self._jobs.get(event.key)
                 if job is not None:
                     job.limit, job.limit_bytes = event.elements, event.nbytes
+                    job.window = max(job.window, event.nbytes - job.made_bytes)
             elif isinstance(event, Dropped):
                 self._drop(event.key)
             self._look()
@@ -195,7 +205,7 @@ class Exchange:
         """
         if not job.builder.accepts(leaves):
             self._seal(job)
-        job.made_bytes += job.builder.add(leaves, job.room)
+        job.made_bytes += job.builder.add(leaves, job.space)
         if job.builder.midway:
             return self.attention
         job.made += 1
@@ -223,7 +233,7 @@ class Exchange:
             return None
         if not builder.lends(index, shape):
             self._seal(job)
-        return builder.lend(index, shape, job.room)
+        return builder.lend(index, shape, job.space)
 
     def finish(self, job: Job, failure: Failure | None = None) -> None:
         """The job's generator is exhausted, or failed."""

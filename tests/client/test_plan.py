@@ -63,9 +63,9 @@ def test_the_seed_is_the_trainers_or_the_servers() -> None:
 
 
 def test_the_window_stays_within_the_budget() -> None:
-    """Small elements: 64 MiB a worker; large: four; a small machine: a quarter of its memory; and
+    """Small elements: 128 MiB a worker; large: four; a small machine: a quarter of its memory; and
     never more than half of what may be held."""
-    assert plan(status(2)).window.nbytes == 64 * MIB
+    assert plan(status(2)).window.nbytes == 128 * MIB
     assert plan(status(2)).window.elements == 8192
     four = plan(status(2, spec="float32[16,1024,1024]"))
     assert four.window.nbytes == 4 * 64 * MIB

@@ -419,3 +419,17 @@ def test_memory_goes_back_when_a_chunk_is_let_go() -> None:
         del chunks
         assert given[-1]() is None
     assert len(given) == 3
+
+
+def test_a_chunk_is_a_quarter_of_the_window_at_most() -> None:
+    """A worker never puts all its credit into one chunk, and waits while the trainer uses it up."""
+    size = 1 << 20
+
+    def generate(worker: Worker) -> Iterator[Any]:  # noqa: ARG001  # as a server calls it
+        while True:
+            yield np.zeros(size, np.uint8)
+
+    bench = Bench(generate, parse_spec(f"uint8[{size}]"))
+    key = bench.open(0, nbytes=16 * size)
+    bench.turns(100)
+    assert [chunk.n for chunk in bench.chunks(key)] == [4, 4, 4, 4]
