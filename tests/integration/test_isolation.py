@@ -1,4 +1,4 @@
-"""Producers stay light: no TensorFlow in a live supervisor or worker."""
+"""Producers stay light: no TensorFlow in a live supervisor or worker, no numpy in a supervisor."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from ..support.servers import Serve, processes_of
 
 
 def test_no_process_of_a_server_maps_tensorflow(serve: Serve) -> None:
-    """/proc/PID/maps of the supervisor and of every worker name no file of TensorFlow."""
+    """/proc/PID/maps name no file of TensorFlow in any process, and of numpy in workers alone."""
     server = serve("numbered", workers=2)
     pids = [server.pid, *processes_of(server.pid)]
     assert len(pids) == 3
     for pid in pids:
         maps = Path(f"/proc/{pid}/maps").read_text()
-        assert "/numpy/" in maps
+        assert "/zmq/" in maps
+        assert ("/numpy/" in maps) is (pid != server.pid)
         assert "tensorflow" not in maps
 
 
