@@ -60,6 +60,8 @@ class Plan:
     window: Window
     #: How the memory was divided, for the log.
     memory: str
+    #: How the workers are reached, for the log.
+    way: str = ""
 
     @property
     def count(self) -> int:

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from genserver.protocol.endpoint import Endpoint, parse_endpoint
 from genserver.protocol.errors import ServerStopped, Unreachable
@@ -30,6 +31,10 @@ logger = logging.getLogger("genserver")
 #: Seconds between the lines that say what is waited for (design 8), and until the first one where
 #: nobody answers.
 REPORT_EVERY, FIRST_REPORT = 5.0, 1.0
+
+
+#: How elements come, as the log says it.
+WAYS = {"memory": "through shared memory", "ipc": "through socket files", "tcp": "over tcp"}
 
 
 def say(text: str) -> None:
@@ -95,9 +100,9 @@ class Reach:
     def plan(self, seconds: float) -> Plan | None:
         """The plan once every server is ready, or None after ``seconds``.
 
-        Raises `Unreachable` after the connect timeout, `Rejected`, `PlanError` and the errors of a
-        server that failed. A line after 1 s says why nobody answers, and one every 5 s what is
-        waited for.
+        Raises `Unreachable` after the connect timeout, `Rejected`, `PlanError`, `EndpointError` for
+        a worker that cannot be reached as asked, and the errors of a server that failed. A line
+        after 1 s says why nobody answers, and one every 5 s what is waited for.
         """
         if self._plan is not None:
             return self._plan
@@ -112,8 +117,14 @@ class Reach:
                 raise ServerStopped(endpoint=str(connection.endpoint), reason=reason)
             statuses.append(status)
         options = self._source.options
-        self._plan = make_plan(self._source.names, statuses, options, memory=memory_size())
+        plan = make_plan(self._source.names, statuses, options, memory=memory_size())
+        self._plan = replace(plan, way=self._way())
         return self._plan
+
+    def _way(self) -> str:
+        """How the workers are reached; `EndpointError` where one is not."""
+        transports = set().union(*(connection.transports() for connection in self.connections))
+        return " and ".join(WAYS[transport] for transport in sorted(transports))
 
     def describe(self) -> str:
         """How each worker fares, for a waiting or failing trainer."""

@@ -127,7 +127,7 @@ def make_dataset(
     plan = source.plan()
     lanes = _lane_count(plan, cycle_length, deterministic=source.options.deterministic)
     workers = f"{plan.count} worker{'s' * (plan.count > 1)}"
-    say(f"{', '.join(source.names)}: {workers}, seed {plan.seed}; {plan.memory}")
+    say(f"{', '.join(source.names)}: {workers} {plan.way}, seed {plan.seed}; {plan.memory}")
     dataset = _cut(_pull(source, plan, lanes), plan, lanes)
     if plan.cardinality != UNKNOWN:
         length = tf.data.INFINITE_CARDINALITY if plan.cardinality == INFINITE else plan.cardinality

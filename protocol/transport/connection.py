@@ -108,6 +108,15 @@ class Connection:
                     return None
                 self._core.changed.wait(left)
 
+    def transports(self) -> set[str]:
+        """How the workers can be reached: "memory", "ipc", "tcp"; `EndpointError` where one cannot.
+
+        The status has arrived.
+        """
+        status = self._core.status
+        assert status is not None  # the callers waited for it
+        return {self._core.route_to(worker.index).transport for worker in status.workers}
+
     def open(
         self, worker: int, opening: Open, spec: ElementSpec, window: Window, inbox: Inbox,
         source: int,

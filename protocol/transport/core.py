@@ -113,7 +113,7 @@ class Core:
         peer = self._workers.get(worker)
         if peer is None:
             try:
-                self._explain(worker, self._route_to(worker))
+                self._explain(worker, self.route_to(worker))
             except EndpointError as error:
                 consumer.inbox.fail(error)
                 return
@@ -210,7 +210,7 @@ class Core:
         return PeerLink(
             self.loop,
             self._session,
-            route=lambda: self._route_to(worker),
+            route=lambda: self.route_to(worker),
             on_event=lambda event: self._on_worker(worker, event),
             spec=lambda stream: self._spec_of(worker, stream),
             buffers=self._buffers,
@@ -221,7 +221,8 @@ class Core:
         consumer = self._workers[worker].consumers.get(stream)
         return None if consumer is None else consumer.spec
 
-    def _route_to(self, worker: int) -> Route:
+    def route_to(self, worker: int) -> Route:
+        """The way to a worker; `EndpointError` when there is none. Any thread."""
         assert self.status is not None  # streams are opened after the status arrived
         return choose_route(
             self.endpoint, self.status, self.status.workers[worker], self._transport

@@ -114,7 +114,7 @@ def test_a_start_that_raises_keeps_no_descriptor(
     before = set(os.listdir("/proc/self/fd"))
     with pytest.raises(error):
         Server("generators:whole", workers=1, **options)
-    # Another test's connection may be trying its server just now, which takes a descriptor a moment.
+    # Another test's connection may be trying its server just now, with a descriptor of its own.
     assert eventually(lambda: set(os.listdir("/proc/self/fd")) <= before)
 
 

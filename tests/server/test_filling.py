@@ -425,7 +425,7 @@ def test_a_chunk_is_a_quarter_of_the_window_at_most() -> None:
     """A worker never puts all its credit into one chunk, and waits while the trainer uses it up."""
     size = 1 << 20
 
-    def generate(worker: Worker) -> Iterator[Any]:  # noqa: ARG001  # as a server calls it
+    def generate(worker: Worker) -> Iterator[Any]:
         while True:
             yield np.zeros(size, np.uint8)
 
