@@ -48,12 +48,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FRAME", "PLACED", "TEXT_FRAMES", "TEXT_INLINE", "checked_shape", "count_of",
-    "Frame", "ItemHeader", "MAX_CAUSE", "MAX_FRAME", "MAX_FRAMES", "Part", "Place", "Placed",
-    "decode_header", "decode_item", "encode", "parts_of", "placed_in", "too_wide",
+    "Frame", "ItemHeader", "MAX_CAUSE", "MAX_FRAME", "MAX_FRAMES", "MAX_PIECE", "Part", "Place",
+    "Placed", "decode_header", "decode_item", "encode", "parts_of", "piece_sizes", "placed_in",
+    "too_wide",
 ]  # fmt: skip
 
-#: Largest frame, in bytes: one array of one chunk.
+#: Most bytes of one array of one chunk.
 MAX_FRAME = MAX_LEAF
+#: Largest frame on the wire, in bytes: what receives it allocates memory of that size, which the C
+#: library keeps and gives again, while larger memory is fresh from the system each time.
+MAX_PIECE = 16 * 2**20
 #: Most frames of one message (an array of texts takes two).
 MAX_FRAMES = 2 * 4096 + 1
 MAX_CHUNK = 1 << 20
@@ -97,14 +101,15 @@ class Placed:
     nbytes: int
 
 
-#: What must be had to decode an ITEM: a frame of so many bytes, or a place in shared memory.
+#: What must be had to decode an ITEM: so many bytes that follow, or a place in shared memory.
 Part = int | Placed
 #: Where an array lies for the peer, or None when it has to travel.
 Place = Callable[["np.ndarray[Any, Any]"], Placed | None]
 
 
 def encode(numbered: Numbered, place: Place = lambda _: None) -> list[Frame]:
-    """The frames of a message. Payload frames are views of the chunk's memory, not copies.
+    """The frames of a message. Payload frames are views of the chunk's memory, not copies; what is
+    larger than `MAX_PIECE` comes in several.
 
     Arrays that ``place`` knows travel as their place.
     """
@@ -120,7 +125,20 @@ def encode(numbered: Numbered, place: Place = lambda _: None) -> list[Frame]:
     packed: bytes = msgpack.packb(header, use_bin_type=True, unicode_errors="replace")
     if len(packed) > MAX_HEADER:
         raise LocalProtocolError(f"{kind.name} needs a header of {len(packed)} bytes")
-    return [packed, *frames]
+    return [packed, *(piece for frame in frames for piece in _pieces(frame))]
+
+
+def _pieces(frame: Frame) -> list[Frame]:
+    if len(frame) <= MAX_PIECE:
+        return [frame]
+    view = memoryview(frame)
+    return [view[start : start + MAX_PIECE] for start in range(0, len(view), MAX_PIECE)]
+
+
+def piece_sizes(nbytes: int) -> list[int]:
+    """The bytes of each frame that an array of ``nbytes`` comes in: all full but the last."""
+    full, rest = divmod(nbytes, MAX_PIECE)
+    return [MAX_PIECE] * full + ([rest] if rest or not full else [])
 
 
 def too_wide(wire: list[Any], workers: int, longest_ipc: int) -> str:

@@ -132,9 +132,14 @@ class Core:
             peer.link.flush()
 
     def crowded(self, worker: int, limit: int) -> bool:
-        """Whether more than ``limit`` bytes that a worker sent are still seen. Any thread."""
+        """Whether more than ``limit`` bytes that a worker sent are still seen. Any thread.
+
+        What came through sockets is counted for all workers alike.
+        """
         peer = self._workers.get(worker)
-        return peer is not None and peer.link.held > limit
+        if peer is None:
+            return False
+        return peer.link.borrowed + self._buffers.held / len(self._workers) > limit
 
     def transport(self, worker: int) -> str:
         """How elements of a worker in use come at present. Any thread."""

@@ -20,6 +20,7 @@ from ..codec import (
     decode_item,
     encode,
     parts_of,
+    piece_sizes,
     placed_in,
 )
 from ..errors import EndpointError, RemoteProtocolError
@@ -135,9 +136,9 @@ class PeerLink:
         return "memory" if self._borrower is not None else self._route().endpoint.scheme
 
     @property
-    def held(self) -> int:
-        """Bytes of received memory that somebody still sees."""
-        return self._buffers.held + (0 if self._borrower is None else self._borrower.held)
+    def borrowed(self) -> int:
+        """Bytes of the worker's memory that somebody still sees."""
+        return 0 if self._borrower is None else self._borrower.held
 
     def _borrow(self, ipc: str) -> None:
         try:
@@ -223,11 +224,14 @@ class PeerLink:
     def _part(self, dealer: Dealer, part: Part) -> Frame:
         if isinstance(part, Placed):
             return self._lease(part).data
-        if not dealer.more:
-            raise RemoteProtocolError("an announced frame is missing")
         buffer = self._buffers.take(part, time.monotonic()).data
-        if dealer.receive_into(buffer) != part:
-            raise RemoteProtocolError("a frame of another size than announced")
+        start = 0
+        for size in piece_sizes(part):
+            if not dealer.more:
+                raise RemoteProtocolError("an announced frame is missing")
+            if dealer.receive_into(buffer[start : start + size]) != size:
+                raise RemoteProtocolError("a frame of another size than announced")
+            start += size
         return buffer
 
     def _lease(self, placed: Placed) -> Bytes:

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import zmq
 
-from ..codec import MAX_FRAME, Frame
+from ..codec import MAX_PIECE, Frame
 from ..endpoint import Endpoint
 from ..errors import EndpointError
 from ..fields import MAX_HEADER
@@ -146,7 +146,7 @@ class Dealer:
     """A connected DEALER: one link to one server process."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.raw = _socket(zmq.DEALER, MAX_FRAME)
+        self.raw = _socket(zmq.DEALER, MAX_PIECE)
         resolved = _resolved(endpoint)
         first, longest = resolved.retry_ms
         self.raw.setsockopt(zmq.RECONNECT_IVL, first)

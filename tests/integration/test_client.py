@@ -388,3 +388,13 @@ def test_a_workers_port_is_told_from_a_servers(serve: Serve) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, sentence in done.stderr) == (69, True)
+
+
+@pytest.mark.parametrize("transport", ["ipc", "tcp"])
+def test_very_large_elements_come_whole(serve: Serve, transport: str) -> None:
+    """Elements that travel in several frames are what the generator made, one after another."""
+    server = serve("endless", workers=1, arguments={"kib": 40 * 1024 + 4})
+    with Client(server.endpoint, transport=transport) as client:
+        for number, element in enumerate(islice(client, 4)):
+            assert element.nbytes == (40 * 1024 + 4) * 1024
+            assert (element == number).all()

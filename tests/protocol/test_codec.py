@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 from genserver.protocol.chunk import Chunk, ChunkBuilder
 from genserver.protocol.codec import (
+    MAX_PIECE,
     ItemHeader,
     Placed,
     decode_header,
     decode_item,
     encode,
     parts_of,
+    piece_sizes,
     placed_in,
 )  # fmt: skip
 from genserver.protocol.dtypes import numpy_dtype
@@ -132,6 +134,26 @@ def test_arrays_in_shared_memory_are_named_and_not_sent(
     back = decode_item(header, memory, sample.spec)
     for ours, theirs in zip(item.chunk.columns, back.chunk.columns, strict=True):
         check_column(ours, theirs)
+
+
+@pytest.mark.parametrize("extra", [-1, 0, 1, MAX_PIECE - 1, MAX_PIECE, MAX_PIECE + 5])
+def test_what_is_large_comes_in_pieces(extra: int) -> None:
+    """No frame is larger than the receiver allows, and together they are the array."""
+    array = np.arange(MAX_PIECE + extra, dtype=np.uint8)[None]
+    item = Item(0, 0, Chunk(1, array.nbytes, (array,)))
+    header, *frames = encode(Numbered(0, item))
+    _, decoded = decode_header(bytes(header))
+    assert isinstance(decoded, ItemHeader)
+    (size,) = parts_of(decoded, parse_spec("uint8[None]"))
+    assert isinstance(size, int)
+    assert [len(frame) for frame in frames] == piece_sizes(size)
+    assert max(piece_sizes(size)) <= MAX_PIECE
+    assert b"".join(frames) == array.tobytes()
+
+
+def test_nothing_is_one_piece() -> None:
+    """An array without bytes has a frame as well."""
+    assert piece_sizes(0) == [0]
 
 
 def check_column(ours: Any, theirs: Any) -> None:
