@@ -390,7 +390,7 @@ def test_a_workers_port_is_told_from_a_servers(serve: Serve) -> None:
     assert (done.returncode, sentence in done.stderr) == (69, True)
 
 
-@pytest.mark.parametrize("transport", ["ipc", "tcp"])
+@pytest.mark.parametrize("transport", [pytest.param("ipc", marks=pytest.mark.linux), "tcp"])
 def test_very_large_elements_come_whole(serve: Serve, transport: str) -> None:
     """Elements that travel in several frames are what the generator made, one after another."""
     server = serve("endless", workers=1, arguments={"kib": 40 * 1024 + 4})
