@@ -228,7 +228,8 @@ def test_ten_servers_leave_nothing_behind(serve: Serve, runtime_folder: Path) ->
             assert [int(next(iterator)) for _ in range(3)] == [0, 1, 2]
 
     once()
-    assert eventually(lambda: threading.active_count() == 1)
+    # An earlier test's iterator, kept by a cycle of references, may have its thread still.
+    assert eventually(lambda: gc.collect() >= 0 and threading.active_count() == 1)
     before = descriptors()
     for _ in range(10):
         once()
