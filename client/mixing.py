@@ -17,15 +17,7 @@ from genserver.protocol.chunk import LARGE_ELEMENT, Allocate, Column, aligned_em
 from genserver.protocol.normalize import TextArray
 from genserver.protocol.stream import Delivery
 
-__all__ = [
-    "GROUP",
-    "Mixer",
-    "Part",
-    "Run",
-    "copied",
-    "goes_with",
-    "merged",
-]
+__all__ = ["GROUP", "RUN_BYTES", "Mixer", "Part", "Run", "copied", "goes_with", "merged"]
 
 #: Workers whose large elements are handed on together: each is one more argument of TensorFlow's.
 GROUP = 4
@@ -48,10 +40,13 @@ class Run:
     parts: tuple[Part, ...]
     #: Whether they are small and of one shape, so that `merged` is worth its copy.
     small: bool
-    #: Bytes, about.
-    nbytes: int
     #: The deliveries whose last element this is, with their sources.
     done: tuple[tuple[int, Delivery], ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        return sum(column.nbytes for part in self.parts for column in part)
 
 
 class Mixer:
@@ -102,8 +97,7 @@ class Mixer:
         parts = tuple(self._part(source, rows) for source in chosen)
         gone = [(source, self._advance(source, rows)) for source in chosen]
         done = tuple((source, delivery) for source, delivery in gone if delivery is not None)
-        nbytes = sum(column.nbytes for part in parts for column in part)
-        return Run(rows * len(parts), parts, small, nbytes, done)
+        return Run(rows * len(parts), parts, small, done)
 
     def _line_up(self) -> Iterator[int]:
         """The sources that are not over, from the one whose turn it is."""

@@ -267,17 +267,19 @@ class _Runs:
 
     def _merge(self, run: Run) -> None:
         """Hand on as much at once as has arrived: a call costs as much as some 500 elements."""
-        runs = [run]
-        following: Run | None = None
-        while sum(one.nbytes for one in runs) < RUN_BYTES and len(run.parts) > 1:
-            following = self._lane.more()
-            if following is None or not goes_with(run, following):
-                break
+        runs, nbytes = [run], run.nbytes
+        following = self._more(run, nbytes)
+        while following is not None and goes_with(run, following):
             runs.append(following)
-            following = None
+            nbytes += following.nbytes
+            following = self._more(run, nbytes)
         self._waiting.append((merged(runs, self._allocate),))
         if following is not None:
             self._add(following)
+
+    def _more(self, run: Run, nbytes: int) -> Run | None:
+        """What else is there, if ``run`` mixes workers and has not become too large."""
+        return self._lane.more() if len(run.parts) > 1 and nbytes < RUN_BYTES else None
 
     def _allocate(self, nbytes: int) -> Bytes:
         return self._buffers.take(nbytes, time.monotonic())

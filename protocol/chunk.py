@@ -21,7 +21,7 @@ from .normalize import Leaf, TextArray
 from .spec import ElementSpec
 
 __all__ = [
-    "LARGE_ELEMENT", "Allocate", "Chunk", "ChunkBuilder", "Column", "aligned_empty", "leaf_nbytes",
+    "LARGE_ELEMENT", "Allocate", "Chunk", "ChunkBuilder", "Column", "aligned_empty",
 ]  # fmt: skip
 
 #: Credit that ends nothing.
@@ -47,11 +47,6 @@ def _rows(column: Column, start: int, stop: int) -> Column:
         items = column.items[start * size : stop * size]
         return TextArray((stop - start, *column.shape[1:]), items)
     return column[start:stop]
-
-
-def leaf_nbytes(leaf: Leaf) -> int:
-    """The weight of one leaf, the same at both ends of a link."""
-    return leaf.nbytes
 
 
 class ChunkBuilder:
@@ -96,14 +91,14 @@ class ChunkBuilder:
         """Whether a row can be added, or what is there must be taken first."""
         if self.stack is None or self.midway or self.n == 0:
             return True
-        return self.stack.fits(_shapes(leaves), sum(map(leaf_nbytes, leaves)))
+        return self.stack.fits(_shapes(leaves), sum(leaf.nbytes for leaf in leaves))
 
     def add(self, leaves: Sequence[Leaf], room: Room = PLENTY) -> int:
         """Copy one row in; returns its weight in bytes. New columns are no longer than ``room``.
 
         `ElementError` where a row has another shape than those of its batch before it.
         """
-        shapes, weight = _shapes(leaves), sum(map(leaf_nbytes, leaves))
+        shapes, weight = _shapes(leaves), sum(leaf.nbytes for leaf in leaves)
         stack = self.stack
         if stack is not None and stack.midway:
             self._check(stack, shapes)

@@ -20,13 +20,14 @@ from .packing import Put, packer
 from .spec import ElementSpec
 
 __all__ = [
-    "ALIGNMENT", "CHUNK_BYTES", "CHUNK_ELEMENTS", "LARGE_CHUNK_BYTES", "LARGE_CHUNK_ELEMENTS",
-    "LARGE_ELEMENT", "Allocate", "Array", "Column", "Room", "Shape", "Stack", "aligned_empty",
+    "ALIGNMENT", "CHUNK_BYTES", "CHUNK_ELEMENTS", "INLINE", "LARGE_CHUNK_BYTES",
+    "LARGE_CHUNK_ELEMENTS", "LARGE_ELEMENT", "Allocate", "Array", "Column", "Room", "Shape",
+    "Stack", "aligned_empty",
 ]  # fmt: skip
 
 #: Where columns begin: on multiples of so many bytes, which TensorFlow can alias.
 ALIGNMENT = 64
-#: Columns below this many bytes ride in a message's header, so no allocator is asked for them.
+#: An array up to this many bytes may ride in a message's header (design 4): no allocator is asked.
 INLINE = 4 * 1024
 #: From this size on (bytes) elements are stacked by the larger limits.
 LARGE_ELEMENT = 64 * 1024
@@ -173,7 +174,7 @@ class Stack:
     def _column(self, shape: Shape, dtype: str) -> Array:
         full, kind = (self.rows, *shape), numpy_dtype(dtype)
         size = math.prod(full) * kind.itemsize
-        if size < INLINE:
+        if size <= INLINE:
             return np.empty(full, kind)
         # Views and nothing else: whoever gave the memory finds it again as the column's base.
         return self._allocate(size).view(kind).reshape(full)

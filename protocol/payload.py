@@ -14,6 +14,7 @@ import numpy as np
 
 from .chunk import Chunk, Column
 from .codec import FRAME, PLACED, TEXT_FRAMES, TEXT_INLINE, Frame, Place, checked_shape, count_of
+from .columns import INLINE
 from .dtypes import DTYPES, TEXT, numpy_dtype
 from .errors import RemoteProtocolError
 from .normalize import TextArray
@@ -21,9 +22,7 @@ from .spec import ArraySpec
 
 __all__ = ["chunk_of", "describe"]
 
-#: An array up to this many bytes may ride in the header (design 4) ...
-INLINE_EACH = 4 * 1024
-#: ... as long as all of a message's together stay below this.
+#: Arrays up to `INLINE` ride in the header as long as all of a message's stay below this (bytes).
 INLINE_TOTAL = 16 * 1024
 
 
@@ -41,7 +40,7 @@ def describe(columns: Sequence[Column], frames: list[Frame], place: Place) -> li
     for column in columns:
         # An inline array costs its bytes and msgpack-numpy's keys (about 64 bytes).
         weight = column.nbytes + 64
-        inline = column.nbytes <= INLINE_EACH and weight <= room
+        inline = column.nbytes <= INLINE and weight <= room
         room -= weight if inline else 0
         if isinstance(column, TextArray):
             described.append(_describe_text(column, inline, frames))

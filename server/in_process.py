@@ -21,13 +21,10 @@ from genserver.protocol.errors import GenserverError
 from genserver.protocol.messages import Status
 from genserver.protocol.spec import ElementSpec
 from genserver.protocol.transport.control import ControlEnd
-from genserver.protocol.transport.lender import make_lender
 from genserver.protocol.transport.platform import has_ipc, host_id
 from genserver.protocol.transport.process import acquire_loop, release_loop
-from genserver.protocol.transport.serving import DataEnd
+from genserver.protocol.transport.serving import DataEnd, make_data_end
 from genserver.protocol.transport.sockets import Router, check_safe
-from genserver.protocol.version import MEMORY
-from genserver.protocol.worker_end import WorkerEnd
 
 from .config import ConfigError, ServeConfig
 from .exit_codes import ExitCode
@@ -135,9 +132,7 @@ class InProcess:
             data.close()
             raise
         self._control = ControlEnd(self._loop, control, secrets.randbits(64), self._fleet.status)
-        lender = make_lender(ipc)
-        end = WorkerEnd(secrets.randbits(64), () if lender is None else (MEMORY,))
-        self._data = DataEnd(self._loop, data, end, lender)
+        self._data = make_data_end(self._loop, data, ipc)
         self._fleet.start()
         self._fleet.spawned(0, os.getpid())
         self._fleet.report(0, Bound(ipc, port))

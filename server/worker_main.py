@@ -9,7 +9,6 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
-import secrets
 import select
 import signal
 import sys
@@ -20,13 +19,10 @@ from typing import Any
 from genserver.protocol.endpoint import Endpoint, parse_endpoint
 from genserver.protocol.errors import EndpointError
 from genserver.protocol.spec import ElementSpec
-from genserver.protocol.transport.lender import make_lender
 from genserver.protocol.transport.loop import Loop
 from genserver.protocol.transport.platform import die_with_parent, raise_descriptor_limit
-from genserver.protocol.transport.serving import DataEnd
+from genserver.protocol.transport.serving import make_data_end
 from genserver.protocol.transport.sockets import Router, close_context
-from genserver.protocol.version import MEMORY
-from genserver.protocol.worker_end import WorkerEnd
 
 from .config import ConfigError
 from .exit_codes import ExitCode
@@ -101,9 +97,7 @@ class _Process:
         self._index: int = config["index"]
         self._loop = Loop()
         self._router = Router()
-        lender = make_lender(config["ipc"])
-        end = WorkerEnd(secrets.randbits(64), () if lender is None else (MEMORY,))
-        self._data = DataEnd(self._loop, self._router, end, lender)
+        self._data = make_data_end(self._loop, self._router, config["ipc"])
         self._down = down
         self._commands = LineReader(down)
         self._started = False

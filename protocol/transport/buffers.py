@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import sys
+import threading
 from collections import deque
 from dataclasses import dataclass
 
@@ -51,11 +52,12 @@ class _Idle:
 
 
 class BufferPool:
-    """Buffers of one end. One thread at a time takes; they come back from any."""
+    """Buffers of one end. Any thread; they come back from a finalizer, which takes no lock."""
 
     def __init__(self) -> None:
         #: Bytes in arrays that somebody still sees.
         self.held = 0
+        self._lock = threading.Lock()
         self._idle: list[_Idle] = []
         self._returned: deque[_Buffer] = deque()
 
@@ -63,15 +65,10 @@ class BufferPool:
         """Aligned memory of ``nbytes`` whose contents are undefined."""
         if nbytes < SMALLEST:
             return aligned_empty(nbytes)
-        self.tick(now)
-        fitting = [i for i in self._idle if nbytes <= i.buffer.size <= SLACK * nbytes]
-        if fitting:
-            found = min(fitting, key=lambda idle: idle.buffer.size)
-            self._idle.remove(found)
-            buffer = found.buffer
-        else:
-            buffer = _Buffer(_rounded(nbytes))
-        self.held += buffer.size
+        with self._lock:
+            self._settle(now)
+            buffer = self._idle_one(nbytes) or _Buffer(_rounded(nbytes))
+            self.held += buffer.size
         # Whoever drops the last array over it only puts the buffer into a queue (see `Lease`).
         lease = Lease(
             buffer.address, nbytes, buffer, lambda: self._returned.append(buffer), writable=True
@@ -80,6 +77,18 @@ class BufferPool:
 
     def tick(self, now: float) -> None:
         """Take back what nobody sees, and let go of what was idle for long."""
+        with self._lock:
+            self._settle(now)
+
+    def _idle_one(self, nbytes: int) -> _Buffer | None:
+        fitting = [i for i in self._idle if nbytes <= i.buffer.size <= SLACK * nbytes]
+        if not fitting:
+            return None
+        found = min(fitting, key=lambda idle: idle.buffer.size)
+        self._idle.remove(found)
+        return found.buffer
+
+    def _settle(self, now: float) -> None:
         while self._returned:
             buffer = self._returned.popleft()
             self.held -= buffer.size

@@ -57,11 +57,6 @@ class StreamHandle:
             self._core.loop.wake()
 
     @property
-    def transport(self) -> str:
-        """How elements come at present: "memory", "ipc" or "tcp". Any thread."""
-        return self._core.transport(self._worker)
-
-    @property
     def crowded(self) -> bool:
         """Whether the consumer holds on to so much received memory that it should copy what it
         keeps: else the worker would have to do without shared memory. Any thread."""

@@ -141,10 +141,6 @@ class Core:
             return False
         return peer.link.borrowed + self._buffers.held / len(self._workers) > limit
 
-    def transport(self, worker: int) -> str:
-        """How elements of a worker in use come at present. Any thread."""
-        return self._workers[worker].link.transport
-
     def close_stream(self, worker: int, stream: int) -> None:
         peer = self._workers.get(worker)
         if peer is not None:

@@ -11,10 +11,7 @@ from ..messages import Status, WorkerStatus
 from .lender import memory_path
 from .platform import has_ipc, has_memory, host_id
 
-__all__ = ["TRANSPORTS", "Route", "choose_route"]
-
-#: What a user may insist on; "auto" takes the first of the others that works.
-TRANSPORTS = ("auto", "memory", "ipc", "tcp")
+__all__ = ["Route", "choose_route"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +25,12 @@ class Route:
 
     @property
     def transport(self) -> str:
-        """One of `TRANSPORTS`."""
+        """ "memory", "ipc" or "tcp"."""
         return "memory" if self.memory else self.endpoint.scheme
 
 
 def choose_route(control: Endpoint, status: Status, worker: WorkerStatus, transport: str) -> Route:
-    """The way to a worker: memory, else ipc, else tcp, or just the ``transport`` that is asked for.
+    """The way to a worker: with "auto" memory, else ipc, else tcp; else only what is asked for.
 
     `EndpointError` when there is none.
     """

@@ -131,11 +131,6 @@ class PeerLink:
             self.link()
 
     @property
-    def transport(self) -> str:
-        """How elements come at present: "memory", "ipc" or "tcp"."""
-        return "memory" if self._borrower is not None else self._route().endpoint.scheme
-
-    @property
     def borrowed(self) -> int:
         """Bytes of the worker's memory that somebody still sees."""
         return 0 if self._borrower is None else self._borrower.held

@@ -129,7 +129,7 @@ def keep_freed_memory() -> None:
     It learns these sizes from what a program frees. TensorFlow's generator datasets switch that off
     and have everything above 128 KiB go back to the system at once ("Memory patch applied"); every
     batch and every message then costs a page fault for each 4 KiB, twice the time of filling them
-    (benchmarks/limits.py). A C library without these settings is left alone.
+    (figures in docs/architecture.md). A C library without these settings is left alone.
     """
     import ctypes
 

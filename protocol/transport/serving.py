@@ -6,25 +6,37 @@ Owns both. Runs on the loop's thread only. Decides nothing: the pure end does.
 from __future__ import annotations
 
 import functools
+import secrets
 import time
 
 from ..codec import encode
 from ..link import Numbered
 from ..spec import ElementSpec
+from ..version import MEMORY
 from ..worker_end import Event, Joined, Key, Released, WorkerEnd
 from .bound import Bound
 from .buffers import BufferPool
 from .exchange import Exchange
 from .leases import Bytes
-from .lender import Lender
+from .lender import Lender, make_lender
 from .loop import Loop
 from .sockets import Router
 
-__all__ = ["DataEnd"]
+__all__ = ["DataEnd", "make_data_end"]
 
 #: A stream sends chunks that are not full at most this often (seconds): a message costs both ends
 #: together about 1.5 ms of a core, whatever is in it. A slower generator's elements never wait.
 FLUSH_EVERY = 0.02
+
+
+def make_data_end(loop: Loop, router: Router, ipc: str) -> DataEnd:
+    """A worker's end on its bound ``router``, with shared memory beside the socket file ``ipc``.
+
+    Without memory where there is no such file ("") or the system has none to share.
+    """
+    lender = make_lender(ipc)
+    end = WorkerEnd(secrets.randbits(64), () if lender is None else (MEMORY,))
+    return DataEnd(loop, router, end, lender)
 
 
 class DataEnd(Bound):
@@ -44,6 +56,7 @@ class DataEnd(Bound):
 
     def tick(self, now: float) -> None:
         self._flush_due(now)
+        self._buffers.tick(now)
         self._apply(self.end.tick(now))
         if self._lender is not None:
             self._lender.prune(self.end.knows)

@@ -24,13 +24,14 @@ from genserver.protocol.codec import (
     piece_sizes,
     placed_in,
 )  # fmt: skip
+from genserver.protocol.columns import INLINE
 from genserver.protocol.dtypes import numpy_dtype
 from genserver.protocol.errors import LocalProtocolError, RemoteProtocolError
 from genserver.protocol.fields import MAX_HEADER
 from genserver.protocol.link import Numbered
 from genserver.protocol.messages import Beat, Close, Fail, GoAway, Item, Message
 from genserver.protocol.normalize import TextArray
-from genserver.protocol.payload import INLINE_EACH, INLINE_TOTAL
+from genserver.protocol.payload import INLINE_TOTAL
 from genserver.protocol.spec import ElementSpec, parse_spec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -170,13 +171,13 @@ def check_column(ours: Any, theirs: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["bool", "bfloat16", "float8_e4m3fn", "float8_e5m2", "complex128"])
-@pytest.mark.parametrize("size", [3, INLINE_EACH * 2])
+@pytest.mark.parametrize("size", [3, INLINE * 2])
 def test_large_and_small_arrays(name: str, size: int) -> None:
     """Dtypes that numpy does not know arrive as themselves, inline and in frames."""
     dtype = numpy_dtype(name)
     column = (np.arange(2 * size) % 2).astype(dtype).reshape(2, size)
     frames = encode(Numbered(0, column_item(column)))
-    assert len(frames) == (1 if column.nbytes <= INLINE_EACH else 2)
+    assert len(frames) == (1 if column.nbytes <= INLINE else 2)
     (back,) = received(frames, parse_spec(f"{name}[None]")).chunk.columns
     check_column(column, back)
 
@@ -201,7 +202,7 @@ def test_text_frames_must_be_utf8_for_str() -> None:
 
 def test_payload_frames_are_views() -> None:
     """A large array is sent from the chunk's memory and read in the frame's, without a copy."""
-    column = np.zeros((2, INLINE_EACH), np.uint8)
+    column = np.zeros((2, INLINE), np.uint8)
     frames = encode(Numbered(0, column_item(column)))
     assert np.shares_memory(np.frombuffer(frames[1], np.uint8), column)
     received_frame = bytearray(frames[1])
@@ -224,13 +225,13 @@ def test_strided_and_foreign_columns() -> None:
 
 def test_inline_each() -> None:
     """An array rides in the header up to the threshold, and in a frame beyond it."""
-    assert len(encode(Numbered(0, column_item(np.zeros((1, INLINE_EACH), np.uint8))))) == 1
-    assert len(encode(Numbered(0, column_item(np.zeros((1, INLINE_EACH + 1), np.uint8))))) == 2
+    assert len(encode(Numbered(0, column_item(np.zeros((1, INLINE), np.uint8))))) == 1
+    assert len(encode(Numbered(0, column_item(np.zeros((1, INLINE + 1), np.uint8))))) == 2
 
 
 def test_inline_total() -> None:
     """All arrays that ride in one header stay below the common threshold."""
-    frames = encode(Numbered(0, column_item(*[np.zeros((1, INLINE_EACH), np.uint8)] * 40)))
+    frames = encode(Numbered(0, column_item(*[np.zeros((1, INLINE), np.uint8)] * 40)))
     assert len(frames) == 1 + 40 - 3
     assert len(frames[0]) < INLINE_TOTAL + 40 * 20
 
