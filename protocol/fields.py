@@ -103,8 +103,11 @@ def _spec(value: object) -> ElementSpec | None:
     return None if value is None else ElementSpec.from_wire(value)
 
 
+_u64, _u63 = _int(0, U64), _int(0, U63)
+
 _WORKER_CHECKS: tuple[Check, ...] = (
     _int(0, MAX_WORKERS), _text(32), _int(0, 2**31), _text(256), _int(0, 65535), _text(),
+    _u63, _u63,
 )  # fmt: skip
 
 
@@ -115,10 +118,7 @@ def _worker(value: object) -> WorkerStatus:
 
 
 def _write_worker(w: WorkerStatus) -> list[Any]:
-    return [w.index, w.state, w.pid, w.ipc, w.port, w.cause]
-
-
-_u64, _u63 = _int(0, U64), _int(0, U63)
+    return [w.index, w.state, w.pid, w.ipc, w.port, w.cause, w.life, w.lost]
 
 
 def _slot(value: object) -> tuple[int, int]:
@@ -154,6 +154,7 @@ FIELDS: dict[Kind, tuple[Field, ...]] = {
         Field("ws", "workers", _tuple_of(_worker, MAX_WORKERS),
               write=lambda workers: [_write_worker(w) for w in workers]),
         Field("x", "cause", _text(), required=False),
+        Field("rc", "recovery", _text(16), required=False),
     ),
     Kind.OPEN: (
         _stream, Field("i", "index", _int(0, 2**31)), Field("n", "count", _int(1, 2**31)),
@@ -173,7 +174,9 @@ FIELDS: dict[Kind, tuple[Field, ...]] = {
     ),
     Kind.BEAT: (),
     Kind.CLOSE: (_stream,),
-    Kind.GOAWAY: (Field("x", "reason", _text()),),
+    Kind.GOAWAY: (
+        Field("x", "reason", _text()), Field("b", "returns", _bool, required=False),
+    ),
     Kind.RELEASE: (
         Field("p", "slots", _tuple_of(_slot, MAX_RELEASED),
               write=lambda pairs: [list(pair) for pair in pairs]),

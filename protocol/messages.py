@@ -117,6 +117,10 @@ class WorkerStatus:
     ipc: str
     port: int
     cause: str = ""
+    #: How often the worker was started again: a trainer that sees it grow makes a new link.
+    life: int = 0
+    #: Elements that its lives made and no trainer got, where ``recovery`` is "stream".
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,8 @@ class Status:
     workers: tuple[WorkerStatus, ...] = ()
     #: Why the server failed, when ``state`` is "failed".
     cause: str = ""
+    #: What becomes of a stream whose worker died: "auto", "seek", "stream" or "none".
+    recovery: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +225,10 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class GoAway:
-    """The sender leaves for good."""
+    """The sender leaves; ``returns`` when another life of it may answer there soon."""
 
     reason: str
+    returns: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,9 @@ _u64, _u63, _u31 = st.integers(0, U64), st.integers(0, U63), st.integers(0, 2**3
 _text = st.text(max_size=20)
 _features = st.lists(_text, max_size=2).map(tuple)
 _streams = st.lists(_u63, max_size=5).map(tuple)
-_workers = st.builds(WorkerStatus, st.integers(0, 512), _text, _u31, _text, st.integers(0, 65535))
+_workers = st.builds(
+    WorkerStatus, st.integers(0, 512), _text, _u31, _text, st.integers(0, 65535), _text, _u63, _u63
+)
 
 #: Every message but ITEM, with every field anywhere in its range.
 messages: st.SearchStrategy[Message] = st.one_of(
@@ -118,7 +120,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Error, _text, _text, st.none() | _u63),
     st.builds(
         Status, _text, _text, st.text(max_size=16), _u64, st.integers(-2, U63), _text,
-        st.none() | specs, st.lists(_workers, max_size=2).map(tuple), _text,
+        st.none() | specs, st.lists(_workers, max_size=2).map(tuple), _text, st.text(max_size=16),
     ),
     st.builds(Open, _u63, _u31, st.integers(1, 2**31), _u63, _u64, _u63),
     st.builds(Grant, _u63, _u63, _u63, _u63),
@@ -127,7 +129,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Fail, _u63, _u63, _text, _text, _text),
     st.builds(Beat),
     st.builds(Close, _u63),
-    st.builds(GoAway, _text),
+    st.builds(GoAway, _text, st.booleans()),
 )  # fmt: skip
 
 #: Anything that msgpack can carry.
