@@ -43,18 +43,25 @@ class StreamHandle:
         self._nbytes += delivery.chunk.nbytes
         # A third of the window is worth waking the I/O thread for: with the half that a GRANT waits
         # for (`PulledStream.took`) the worker still has a sixth. Less can wait for its turn.
-        urgent = self._elements * 3 >= self._window.elements
-        urgent = urgent or self._nbytes * 3 >= self._window.nbytes
+        urgent = self._used(3)
         if urgent:
             self._elements = self._nbytes = 0
         post = self._core.loop.call if urgent else self._core.loop.later
         post(lambda: self._core.took(self._worker, self._stream, delivery))
 
     def hurry(self) -> None:
-        """The consumer is about to wait: what it took must be known now. Any thread."""
-        if self._nbytes:
+        """The consumer is about to wait: what it took must be known now. Any thread.
+
+        Unless it is so little that the worker, who is slow then, has most of its credit left.
+        """
+        if self._used(8):
             self._elements = self._nbytes = 0
             self._core.loop.wake()
+
+    def _used(self, part: int) -> bool:
+        """Whether at least one ``part`` of the window was taken since the I/O thread was told."""
+        elements, nbytes = self._window.elements, self._window.nbytes
+        return self._elements * part >= elements or self._nbytes * part >= nbytes
 
     @property
     def crowded(self) -> bool:

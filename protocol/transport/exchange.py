@@ -141,10 +141,10 @@ class Exchange:
             self._look()
             self._changed.notify()
 
-    def take(self, key: Key) -> tuple[list[Chunk], Finished | None]:
+    def take(self, key: Key, *, again: bool = True) -> tuple[list[Chunk], Finished | None]:
         """What a stream has to send now, and how it ended if it did.
 
-        Who got something must come again by itself; after nothing, the next element notifies.
+        With ``again``, who got something must come again by itself; else the next element notifies.
         """
         with self._changed:
             job = self._jobs.get(key)
@@ -156,7 +156,7 @@ class Exchange:
             job.full.clear()
             if job.builder.n:
                 chunks.append(job.builder.take())
-            if chunks:
+            if chunks and again:
                 job.quiet = False
             if job.finished is not None:
                 del self._jobs[key]

@@ -13,7 +13,7 @@ from ..codec import encode
 from ..link import Numbered
 from ..spec import ElementSpec
 from ..version import MEMORY
-from ..worker_end import Event, Joined, Key, Released, WorkerEnd
+from ..worker_end import Dropped, Event, Joined, Key, Released, WorkerEnd
 from .bound import Bound
 from .buffers import BufferPool
 from .exchange import Exchange
@@ -53,6 +53,8 @@ class DataEnd(Bound):
         self.exchange = Exchange(self._notify, lambda key: functools.partial(self.allocate, key[0]))
         #: When to look for more of a stream that was sent something lately.
         self._due: dict[Key, float] = {}
+        #: When a stream was last sent something.
+        self._sent: dict[Key, float] = {}
 
     def tick(self, now: float) -> None:
         self._flush_due(now)
@@ -102,6 +104,8 @@ class DataEnd(Bound):
             elif isinstance(event, Released) and self._lender is not None:
                 self._lender.released(event.peer, event.slots)
             else:
+                if isinstance(event, Dropped):
+                    self._sent.pop(event.key, None)
                 self.exchange.apply(event)
         self._send()
 
@@ -120,15 +124,21 @@ class DataEnd(Bound):
                 self.loop.hurry(due)
 
     def _flush(self, key: Key, now: float) -> None:
-        chunks, finished = self.exchange.take(key)
+        # Who makes fewer elements than that is better off announcing each: it is one wake-up, and
+        # looking for more in vain would be another.
+        often = now - self._sent.get(key, 0.0) < FLUSH_EVERY * 3 / 2
+        chunks, finished = self.exchange.take(key, again=often)
         for chunk in chunks:
             self.end.chunk(key, chunk, now)
+        if chunks:
+            self._sent[key] = now
         self._due.pop(key, None)
-        if finished is None and chunks:
+        if finished is None and chunks and often:
             # What comes until then is fetched without being announced, which saves its wake-up.
             self._due[key] = now + FLUSH_EVERY
             self.loop.hurry(self._due[key])
         elif finished is not None:
+            self._sent.pop(key, None)
             failure = finished.failure
             if failure is None:
                 self.end.end(key, now)
