@@ -24,6 +24,7 @@ from .announce import start_up_lines
 from .config import SHARDINGS, ConfigError, ServeConfig, make_config, parse_arguments
 from .exit_codes import ExitCode
 from .inherited import taken
+from .lives import DEFAULT_RESTARTS, WINDOW
 
 if TYPE_CHECKING:
     from genserver.protocol.messages import Status
@@ -165,6 +166,7 @@ def _add_serve(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     serve.set_defaults(run=_serve, parser=serve)
+    _add_supervision(serve)
     serve.add_argument(
         "target", metavar="MODULE:GENERATOR",
         help="a generator function, also as path/to/FILE.py:GENERATOR; a parameter named 'worker' "
@@ -219,6 +221,15 @@ def _add_serve(commands: Any) -> None:
     )
 
 
+def _add_supervision(serve: Any) -> None:
+    group = serve.add_argument_group("workers that die")
+    group.add_argument(
+        "--max-restarts", type=int, metavar="N",
+        help=f"restarts of one worker within {WINDOW:.0f} s; one death more ends the server "
+        f"(default {DEFAULT_RESTARTS})",
+    )  # fmt: skip
+
+
 def _add_probe(commands: Any) -> None:
     probe = commands.add_parser(
         "probe", help="say whether a server is up, what it serves and how its workers fare"
@@ -254,6 +265,7 @@ def _serve(options: argparse.Namespace) -> ExitCode:
         spec=options.spec,
         length=options.length,
         insecure_network=options.insecure_network,
+        max_restarts=options.max_restarts,
     )
     if config.workers == 0:
         return _serve_in_process(options, config)
