@@ -166,7 +166,6 @@ def _add_serve(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     serve.set_defaults(run=_serve, parser=serve)
-    _add_supervision(serve)
     serve.add_argument(
         "target", metavar="MODULE:GENERATOR",
         help="a generator function, also as path/to/FILE.py:GENERATOR; a parameter named 'worker' "
@@ -208,6 +207,20 @@ def _add_serve(commands: Any) -> None:
         "--insecure-network", action="store_true",
         help="listen beyond this host although anyone who reaches the port can connect",
     )  # fmt: skip
+    _add_supervision(serve)
+    _add_surroundings(serve)
+
+
+def _add_supervision(serve: Any) -> None:
+    group = serve.add_argument_group("workers that die")
+    group.add_argument(
+        "--max-restarts", type=int, metavar="N",
+        help=f"restarts of one worker within {WINDOW:.0f} s; one death more ends the server "
+        f"(default {DEFAULT_RESTARTS})",
+    )  # fmt: skip
+
+
+def _add_surroundings(serve: Any) -> None:
     serve.add_argument(
         "--ready-fd", type=int, metavar="FD",
         help="write the endpoint and a newline to this descriptor when everything serves",
@@ -219,15 +232,6 @@ def _add_serve(commands: Any) -> None:
     serve.add_argument(
         "--quiet", action="store_true", help="print only what workers print and what goes wrong"
     )
-
-
-def _add_supervision(serve: Any) -> None:
-    group = serve.add_argument_group("workers that die")
-    group.add_argument(
-        "--max-restarts", type=int, metavar="N",
-        help=f"restarts of one worker within {WINDOW:.0f} s; one death more ends the server "
-        f"(default {DEFAULT_RESTARTS})",
-    )  # fmt: skip
 
 
 def _add_probe(commands: Any) -> None:
