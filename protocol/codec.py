@@ -61,9 +61,9 @@ MAX_PIECE = 16 * 2**20
 #: Most frames of one message (an array of texts takes two).
 MAX_FRAMES = 2 * 4096 + 1
 MAX_CHUNK = 1 << 20
-#: Of STATUS's header, in bytes: the longest cause, a worker without its ipc path, and the rest but
-#: for the spec.
-MAX_CAUSE, WORKER_STATUS, REST_STATUS = 8 * 1024, 32, 2 * 1024
+#: Of STATUS's header, in bytes: all causes together, a worker without its ipc path and cause, and
+#: the rest but for the spec.
+MAX_CAUSE, WORKER_STATUS, REST_STATUS = 8 * 1024, 44, 2 * 1024
 
 #: What travels as one frame.
 Frame = bytes | memoryview

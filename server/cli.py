@@ -24,6 +24,7 @@ from .announce import start_up_lines
 from .config import SHARDINGS, ConfigError, ServeConfig, make_config, parse_arguments
 from .exit_codes import ExitCode
 from .inherited import taken
+from .lives import DEFAULT_RESTARTS, WINDOW
 
 if TYPE_CHECKING:
     from genserver.protocol.messages import Status
@@ -206,6 +207,20 @@ def _add_serve(commands: Any) -> None:
         "--insecure-network", action="store_true",
         help="listen beyond this host although anyone who reaches the port can connect",
     )  # fmt: skip
+    _add_supervision(serve)
+    _add_surroundings(serve)
+
+
+def _add_supervision(serve: Any) -> None:
+    group = serve.add_argument_group("workers that die")
+    group.add_argument(
+        "--max-restarts", type=int, metavar="N",
+        help=f"restarts of one worker within {WINDOW:.0f} s; one death more ends the server "
+        f"(default {DEFAULT_RESTARTS})",
+    )  # fmt: skip
+
+
+def _add_surroundings(serve: Any) -> None:
     serve.add_argument(
         "--ready-fd", type=int, metavar="FD",
         help="write the endpoint and a newline to this descriptor when everything serves",
@@ -254,6 +269,7 @@ def _serve(options: argparse.Namespace) -> ExitCode:
         spec=options.spec,
         length=options.length,
         insecure_network=options.insecure_network,
+        max_restarts=options.max_restarts,
     )
     if config.workers == 0:
         return _serve_in_process(options, config)

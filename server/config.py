@@ -11,6 +11,7 @@ from genserver.protocol.endpoint import DEFAULT_ENDPOINT, Endpoint, parse_endpoi
 from genserver.protocol.errors import EndpointError, GenserverError, SpecError
 
 from .exit_codes import ExitCode
+from .lives import DEFAULT_RESTARTS
 
 if TYPE_CHECKING:
     from genserver.protocol.spec import ElementSpec
@@ -51,6 +52,8 @@ class ServeConfig:
     #: Elements of one pass, -1 endless, -2 unknown; None when the generator's attribute decides.
     length: int | None = None
     insecure_network: bool = False
+    #: Restarts of one worker within a minute; one death more ends the server.
+    max_restarts: int = DEFAULT_RESTARTS
 
     def __post_init__(self) -> None:
         if self.workers is not None and not 0 <= self.workers <= MAX_WORKERS:
@@ -62,6 +65,8 @@ class ServeConfig:
             raise ConfigError(f"--sharding must be one of {SHARDINGS}", ExitCode.USAGE)
         if not 0 <= self.seed < 2**64:
             raise ConfigError("--seed must be 0 to 2**64 - 1", ExitCode.USAGE)
+        if self.max_restarts < 0:
+            raise ConfigError("--max-restarts must be 0 or more", ExitCode.USAGE)
         if not all(split_target(self.target)):
             raise ConfigError(
                 f"{self.target!r} should read MODULE:GENERATOR or FILE.py:GENERATOR, for example "
@@ -99,6 +104,7 @@ def make_config(
     spec: str | None = None,
     length: str | None = None,
     insecure_network: bool = False,
+    max_restarts: int | None = None,
 ) -> ServeConfig:
     """From what a user wrote; `ConfigError` with `ExitCode.USAGE` for what cannot be read."""
     try:
@@ -116,6 +122,7 @@ def make_config(
         spec=declared,
         length=None if length is None else parse_length(length),
         insecure_network=insecure_network,
+        max_restarts=DEFAULT_RESTARTS if max_restarts is None else max_restarts,
     )
 
 

@@ -1,14 +1,14 @@
 """The pure core of the supervisor: what to do when a worker reports, dies, or a signal comes.
 
-Events in, actions out; no process, pipe, clock or socket. The start goes so: worker 0 loads the
-user's module; what it says decides how many workers there are; worker 0 makes the first element to
-find the spec, an empty worker passes that on; then all serve.
+Events and time in, actions out; no process, pipe, clock or socket. The start goes so: worker 0
+loads the user's module; what it says decides how many workers there are; worker 0 makes the first
+element to find the spec, an empty worker passes that on; then all serve. Until then a death ends
+the server; from then on a worker that dies is started again, as lives.py says.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 from genserver.protocol.codec import MAX_CAUSE, too_wide
@@ -16,102 +16,34 @@ from genserver.protocol.fields import cut_text
 from genserver.protocol.messages import Status, WorkerStatus
 from genserver.protocol.spec import ElementSpec
 
+from .actions import Abort, Action, Publish, Ready, Say, Spawn, Tell
 from .config import ServeConfig
 from .exit_codes import ExitCode
-from .reports import Bound, Command, Failed, Found, Loaded, Report, Search, UseSpec
+from .lifecycle import WorkerEvent, WorkerState, next_state
+from .lives import Death, GiveUp, Lives, Restart
+from .reports import Bound, Failed, Found, Loaded, Report, Search, UseSpec
 
-__all__ = ["Abort", "Action", "Fleet", "FleetEvent", "Publish", "Ready", "Spawn", "Tell",
-           "WORKER_STATES", "WorkerState", "next_state"]  # fmt: skip
+__all__ = ["Fleet"]
 
-
-class WorkerState(Enum):
-    """One worker process."""
-
-    STARTING = "starting"  # the process runs, the user's module is being imported
-    LOADED = "loaded"  # the module is imported, the spec is not known to it
-    READY = "ready"
-    STOPPING = "stopping"
-    STOPPED = "stopped"
-    FAILED = "failed"
-
-
-class FleetEvent(Enum):
-    """What happens to a worker."""
-
-    LOADED = "its module is imported"
-    SPEC = "it was told the spec"
-    STOP = "the server stops"
-    EXIT = "its process ended"
-
-
-_W, _E = WorkerState, FleetEvent
-WORKER_STATES: dict[WorkerState, dict[FleetEvent, WorkerState]] = {
-    _W.STARTING: {_E.LOADED: _W.LOADED, _E.STOP: _W.STOPPING, _E.EXIT: _W.FAILED},
-    _W.LOADED: {_E.SPEC: _W.READY, _E.STOP: _W.STOPPING, _E.EXIT: _W.FAILED},
-    _W.READY: {_E.STOP: _W.STOPPING, _E.EXIT: _W.FAILED},
-    _W.STOPPING: {
-        _E.LOADED: _W.STOPPING,  # it had reported before it heard
-        _E.STOP: _W.STOPPING,
-        _E.EXIT: _W.STOPPED,
-    },
-    _W.STOPPED: {_E.STOP: _W.STOPPED},
-    _W.FAILED: {_E.STOP: _W.FAILED},
-}
-
-
-def next_state(state: WorkerState, event: FleetEvent) -> WorkerState:
-    """The table's next state; `ValueError` for a pair that is not in it."""
-    try:
-        return WORKER_STATES[state][event]
-    except KeyError:
-        raise ValueError(f"a worker that is {state.value}: {event.value}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Spawn:
-    """Start a worker process."""
-
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """Write to a worker's pipe."""
-
-    index: int
-    command: Command
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """Send the status to the trainers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """Everything serves: print the start-up line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Abort:
-    """End the server with this code and sentence."""
-
-    code: ExitCode
-    text: str
-
-
-Action = Spawn | Tell | Publish | Ready | Abort
+#: The most that the status tells of a worker's death, and what telling anything takes, in bytes.
+LONGEST_CAUSE, CAUSE_HEAD = 400, 3
 
 
 @dataclass(slots=True)
 class _Worker:
     index: int
+    lives: Lives
     state: WorkerState = WorkerState.STARTING
     pid: int = 0
     ipc: str = ""
     port: int = 0
+    #: How the last process that died ended.
     cause: str = ""
     search_waits: bool = False
+    #: When the next process is due, in `BACKOFF`.
+    due: float = 0.0
+    #: The life that listens: trainers that are told of a new one can connect to it.
+    bound_life: int = 0
 
 
 @dataclass(slots=True)
@@ -137,37 +69,61 @@ class Fleet:
         """A `Spawn` was carried out."""
         self.workers[index].pid = pid
 
-    def report(self, index: int, report: Report) -> list[Action]:
+    def report(self, index: int, report: Report, now: float) -> list[Action]:
         """A worker said something."""
         worker = self.workers[index]
         if isinstance(report, Bound):
-            worker.ipc, worker.port = report.ipc, report.port
-            return []
+            return self._bound(worker, report)
         if isinstance(report, Failed):
+            if worker.state is not WorkerState.STOPPING:
+                worker.state = next_state(worker.state, WorkerEvent.GIVE_UP)
+                worker.cause = report.text.partition("\n")[0]
             return self._abort(ExitCode(report.code), report.text)
         if isinstance(report, Loaded):
-            return self._loaded(worker, report)
+            return self._loaded(worker, report, now)
         if isinstance(report, Found):
-            return self._adopt(report.spec, len(self.workers)) or self._tell_spec()
+            return self._adopt(report.spec, len(self.workers)) or self._tell_spec(now)
         return self._pass_search_on(index)
 
-    def exited(self, index: int, cause: str) -> list[Action]:
-        """A worker's process ended; ``cause`` names its code or signal."""
+    def exited(self, index: int, death: Death, now: float, chance: float) -> list[Action]:
+        """A worker's process ended. ``chance`` is a random number from 0 to 1."""
         worker = self.workers[index]
-        worker.state = next_state(worker.state, FleetEvent.EXIT)
-        if worker.state is WorkerState.STOPPED:
+        if worker.state in (WorkerState.STOPPING, WorkerState.FAILED):
+            worker.state = next_state(worker.state, WorkerEvent.EXIT)
             return []
-        worker.cause = cause
-        return [
-            Publish(),
-            *self._abort(ExitCode.WORKER_DIED, f"worker {index} (pid {worker.pid}) died: {cause}"),
-        ]
+        worker.cause = death.cause
+        name = f"worker {index} (pid {worker.pid})"
+        verdict: Restart | GiveUp = GiveUp(f"died: {death.cause}")
+        if self.ready:
+            verdict = worker.lives.died(death, now, chance)
+        if isinstance(verdict, GiveUp):
+            worker.state = next_state(worker.state, WorkerEvent.GIVE_UP)
+            return [Publish(), *self._abort(ExitCode.WORKER_DIED, f"{name} {verdict.text}")]
+        worker.state = next_state(worker.state, WorkerEvent.RETRY)
+        worker.due = now + verdict.wait
+        when = f"in {verdict.wait:.1f} s" if verdict.wait else "at once"
+        again = f"{name} died: {death.cause}; it is started again {when}"
+        return [Say(again), *(self.tick(now) or [Publish()])]
+
+    def tick(self, now: float) -> list[Action]:
+        """Let time pass: start the workers that are due."""
+        actions: list[Action] = []
+        for worker in self.workers:
+            if worker.state is WorkerState.BACKOFF and worker.due <= now:
+                actions += self._respawn(worker)
+        return [*actions, Publish()] if actions else []
+
+    @property
+    def due(self) -> float:
+        """When `tick` has something to do at the latest."""
+        waiting = [w.due for w in self.workers if w.state is WorkerState.BACKOFF]
+        return min(waiting, default=float("inf"))
 
     def stop(self) -> list[int]:
         """The server stops: the workers that are still alive."""
         self.stopping = True
         for worker in self.workers:
-            worker.state = next_state(worker.state, FleetEvent.STOP)
+            worker.state = next_state(worker.state, WorkerEvent.STOP)
         return [w.index for w in self.workers if w.state is WorkerState.STOPPING]
 
     @property
@@ -181,19 +137,36 @@ class Fleet:
 
     def status(self) -> Status:
         """What trainers and `probe` are told."""
+        dead = sum(bool(worker.cause) for worker in self.workers)
+        room = min(LONGEST_CAUSE, MAX_CAUSE // 2 // max(1, dead) - CAUSE_HEAD)
         return Status(
             state=self.state, generator=self.config.target, sharding=self.sharding,
             seed=self.config.seed, cardinality=self.length, host=self.host, spec=self.spec,
             workers=tuple(
-                WorkerStatus(w.index, w.state.value, w.pid, w.ipc, w.port, w.cause)
+                WorkerStatus(
+                    w.index, w.state.value, w.pid, w.ipc, w.port, cut_text(w.cause, room),
+                    life=w.bound_life,
+                )
                 for w in self.workers
             ),
-            cause=cut_text(self.failure, MAX_CAUSE),
+            cause=cut_text(self.failure, MAX_CAUSE // 2 if dead else MAX_CAUSE),
         )  # fmt: skip
 
     def _spawn(self) -> Spawn:
-        self.workers.append(_Worker(len(self.workers)))
+        self.workers.append(_Worker(len(self.workers), Lives(self.config.max_restarts)))
         return Spawn(len(self.workers) - 1)
+
+    def _respawn(self, worker: _Worker) -> list[Action]:
+        worker.state = next_state(worker.state, WorkerEvent.SPAWN)
+        spawn = Spawn(worker.index, worker.lives.life, worker.port)
+        assert self.spec is not None  # the server was ready
+        # At once, so that trainers are answered while the user's module is imported.
+        return [spawn, Tell(worker.index, UseSpec(self.spec.to_wire()))]
+
+    def _bound(self, worker: _Worker, bound: Bound) -> list[Action]:
+        worker.ipc, worker.port = bound.ipc, bound.port
+        worker.bound_life = worker.lives.life
+        return [Publish()] if worker.bound_life else []
 
     def _abort(self, code: ExitCode, text: str) -> list[Action]:
         if self.stopping or self.failure:
@@ -201,14 +174,24 @@ class Fleet:
         self.failure = text
         return [Publish(), Abort(code, text)]
 
-    def _loaded(self, worker: _Worker, report: Loaded) -> list[Action]:
-        worker.state = next_state(worker.state, FleetEvent.LOADED)
+    def _loaded(self, worker: _Worker, report: Loaded, now: float) -> list[Action]:
+        worker.state = next_state(worker.state, WorkerEvent.LOADED)
+        if worker.lives.life:
+            return self._ready_again(worker, now)
         actions = self._decide(report) if worker.index == 0 and not self.stopping else []
         if self.spec is not None:
-            return [*actions, *self._tell_spec()]
+            return [*actions, *self._tell_spec(now)]
         if worker.search_waits:
             return [*actions, self._search(worker.index)]
         return actions
+
+    def _ready_again(self, worker: _Worker, now: float) -> list[Action]:
+        """A later life has loaded; it was told the spec when it was started."""
+        if worker.state is not WorkerState.LOADED:
+            return []  # the server stops
+        worker.state = next_state(worker.state, WorkerEvent.SPEC)
+        worker.lives.ready(now)
+        return [Publish()]
 
     def _decide(self, report: Loaded) -> list[Action]:
         """Worker 0 knows what the generator can do: settle the workers, the sharding, the spec."""
@@ -266,13 +249,14 @@ class Fleet:
         self.workers[following].search_waits = True
         return []
 
-    def _tell_spec(self) -> list[Action]:
+    def _tell_spec(self, now: float) -> list[Action]:
         """Tell every loaded worker the spec; the server is ready when none is left."""
         assert self.spec is not None  # the callers looked
         actions: list[Action] = []
         for worker in self.workers:
             if worker.state is WorkerState.LOADED:
-                worker.state = next_state(worker.state, FleetEvent.SPEC)
+                worker.state = next_state(worker.state, WorkerEvent.SPEC)
+                worker.lives.ready(now)
                 actions.append(Tell(worker.index, UseSpec(self.spec.to_wire())))
         if all(w.state is WorkerState.READY for w in self.workers) and not self.ready:
             self.ready = True

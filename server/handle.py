@@ -44,6 +44,7 @@ class Server:
         spec: str | None = None,
         length: int | str | None = None,
         insecure_network: bool = False,
+        max_restarts: int | None = None,
         quiet: bool = False,
         ready_timeout: float = 300.0,
         cwd: str | None = None,
@@ -65,6 +66,8 @@ class Server:
           "infinite"; default unknown.
         * ``insecure_network``: listen beyond this host although anyone who reaches the port can
           connect.
+        * ``max_restarts``: of one worker within a minute, default 5; one death more ends the
+          server.
         * ``quiet``: leaves out the server's own lines.
         * ``ready_timeout``: seconds until the server must be ready.
         * ``cwd``: the folder that the server is started in; default this process's.
@@ -79,6 +82,7 @@ class Server:
         options = {
             "bind": bind, "sharding": sharding, "seed": seed, "spec": spec,
             "length": None if length is None else str(length), "insecure_network": insecure_network,
+            "max_restarts": max_restarts,
         }  # fmt: skip
         self._backend: ChildServer | GuestServer
         if workers == 0:

@@ -26,9 +26,10 @@ from genserver.protocol.transport.process import acquire_loop, release_loop
 from genserver.protocol.transport.serving import DataEnd, make_data_end
 from genserver.protocol.transport.sockets import Router, check_safe
 
+from .actions import Abort, Action, Publish, Ready, Tell
 from .config import ConfigError, ServeConfig
 from .exit_codes import ExitCode
-from .fleet import Abort, Action, Fleet, Publish, Ready, Tell
+from .fleet import Fleet
 from .private_folder import PrivateFolder
 from .reports import Bound, Report, Search, UseSpec
 from .runner import Runner, StopRequested, loaded, searched
@@ -90,7 +91,7 @@ class InProcess:
             self._runner.run()
 
     def _report(self, report: Report) -> None:
-        self._execute(self._fleet.report(0, report))
+        self._execute(self._fleet.report(0, report, time.monotonic()))
 
     def _execute(self, actions: list[Action]) -> None:
         """Carry out what the fleet decides; it knows of worker 0 alone."""
@@ -135,7 +136,7 @@ class InProcess:
         self._data = make_data_end(self._loop, data, ipc)
         self._fleet.start()
         self._fleet.spawned(0, os.getpid())
-        self._fleet.report(0, Bound(ipc, port))
+        self._fleet.report(0, Bound(ipc, port), time.monotonic())
 
     def _close(self) -> None:
         if self._control is None or self._data is None:

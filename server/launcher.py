@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from types import TracebackType
 
 from genserver.protocol.transport.platform import has_ipc
@@ -45,6 +46,11 @@ class Launcher:
         """A worker's process, which is the caller's from now on; started if it was not yet."""
         return self._waiting.pop(index, None) or self._start(index)
 
+    def restart(self, index: int, port: int) -> WorkerProcess:
+        """The next process of a worker that ended, with the same endpoints; the caller's."""
+        self._remove_files(index)
+        return self._start(index, port)
+
     def __enter__(self) -> Launcher:
         return self
 
@@ -63,11 +69,19 @@ class Launcher:
             self._folder.remove()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
-    def _start(self, index: int) -> WorkerProcess:
+    def _remove_files(self, index: int) -> None:
+        """What a dead worker bound: the lock may be held by a child of it that is still ending."""
+        if self._folder is not None:
+            for left in Path(self._folder.path).glob(f"{index}.*"):
+                left.unlink(missing_ok=True)
+
+    def _start(self, index: int, port: int = 0) -> WorkerProcess:
         if self._folder is None and has_ipc():
             self._folder = PrivateFolder()
         folder = self._folder
         tcp = self._config.worker_endpoint(self._config.endpoint, index)
+        if tcp is not None and port:
+            tcp = tcp.with_port(port)
         return WorkerProcess(
             {
                 "parent": os.getpid(),

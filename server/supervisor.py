@@ -20,10 +20,12 @@ from genserver.protocol.transport.loop import Loop
 from genserver.protocol.transport.platform import host_id, usable_cores
 from genserver.protocol.transport.sockets import Router, check_safe, close_context
 
+from .actions import Abort, Action, Publish, Ready, Say, Spawn, Tell
 from .config import ConfigError, ServeConfig
 from .exit_codes import ExitCode
-from .fleet import Abort, Action, Fleet, Publish, Ready, Spawn, Tell
+from .fleet import Fleet
 from .launcher import KILL_SECONDS, SIGNALS, Launcher
+from .lives import Death
 from .printer import OutputReader, Printer
 from .reports import Start, Stop, parse_report
 from .spawn import WorkerProcess, describe_exit
@@ -111,7 +113,7 @@ class Supervisor:
     def _execute(self, actions: list[Action]) -> None:
         for action in actions:
             if isinstance(action, Spawn):
-                self._spawn(action.index)
+                self._spawn(action)
             elif isinstance(action, Tell):
                 self._processes[action.index].tell(action.command)
             elif isinstance(action, Publish):
@@ -119,12 +121,16 @@ class Supervisor:
                 self._control.publish()
             elif isinstance(action, Ready):
                 self._announce(self._endpoint, self._fleet.status())
+            elif isinstance(action, Say):
+                self._printer.say(f"genserver: {action.text}", error=True)
             elif isinstance(action, Abort):
                 self._failure, self._exit = action.text, action.code
                 self._stop("failed: " + action.text.partition("\n")[0], drain=False)
 
-    def _spawn(self, index: int) -> None:
-        process = self._processes[index] = self._launcher.take(index)
+    def _spawn(self, spawn: Spawn) -> None:
+        index = spawn.index
+        process = self._launcher.restart(index, spawn.port) if spawn.life else None
+        process = self._processes[index] = process or self._launcher.take(index)
         process.tell(Start())
         self._fleet.spawned(index, process.pid)
         self._loop.add(process.fd, lambda: self._read_reports(index))
@@ -149,7 +155,7 @@ class Supervisor:
     def _read_reports(self, index: int) -> bool:
         process = self._processes[index]
         for line in process.reader.lines():
-            self._execute(self._fleet.report(index, parse_report(line)))
+            self._execute(self._fleet.report(index, parse_report(line), time.monotonic()))
         if process.reader.ended:
             self._loop.remove(process.fd)
         return False
@@ -178,9 +184,11 @@ class Supervisor:
                 self._loop.remove(reader.fd)
             process.close()
             del self._processes[index]
-            self._execute(self._fleet.exited(index, describe_exit(code)))
+            death = Death(describe_exit(code))
+            self._execute(self._fleet.exited(index, death, time.monotonic(), _chance()))
         if self._fleet.stopping and not self._processes:
             self._loop.stop()
+        self._loop.hurry(self._fleet.due)
 
     def _stop(self, reason: str, *, drain: bool) -> None:
         """Say goodbye and climb the ladder: finish, TERM, KILL."""
@@ -204,6 +212,7 @@ class Supervisor:
 
     def _tick(self, now: float) -> None:
         self._reap()  # a SIGCHLD may have been merged with another
+        self._execute(self._fleet.tick(now))
         for readers in self._readers.values():
             for reader in readers:
                 reader.tick(now)
@@ -231,3 +240,8 @@ class Supervisor:
 def _incarnation() -> int:
     """64 random bits, as `secrets` would draw them, which imports a library of hashes first."""
     return int.from_bytes(os.urandom(8), "big")
+
+
+def _chance() -> float:
+    """A random number from 0 to 1; see `_incarnation`."""
+    return int.from_bytes(os.urandom(4), "big") / 2**32

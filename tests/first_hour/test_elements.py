@@ -18,9 +18,11 @@ from genserver.protocol.normalize import Normalizer, infer_spec
 from genserver.protocol.signature import spec_from_signature
 from genserver.protocol.spec import ArraySpec, ElementSpec, Record
 from genserver.server import ServerFailed
+from genserver.server.actions import Abort
 from genserver.server.config import ServeConfig
 from genserver.server.exit_codes import ExitCode
-from genserver.server.fleet import Abort, Fleet
+from genserver.server.fleet import Fleet
+from genserver.server.lives import Death
 from genserver.server.reports import Bound, Found, Loaded
 
 from ..support import first_hour_elements as elements
@@ -271,10 +273,10 @@ def test_a_spec_that_no_status_can_carry_is_refused(how: str, count: int, worker
     )
     fleet = Fleet(config, 4, "host")
     fleet.start()
-    fleet.report(0, Bound("/run/user/1000/genserver-12345678/0.sock", 5556))
+    fleet.report(0, Bound("/run/user/1000/genserver-12345678/0.sock", 5556), 0.0)
     declared = spec.to_wire() if how == "attribute" else None
-    actions = fleet.report(0, Loaded(True, declared, -2))
-    actions += fleet.report(0, Found(spec.to_wire())) if how == "found" else []
+    actions = fleet.report(0, Loaded(True, declared, -2), 0.0)
+    actions += fleet.report(0, Found(spec.to_wire()), 0.0) if how == "found" else []
     (abort,) = [action for action in actions if isinstance(action, Abort)]
     assert abort.code is ExitCode.GENERATOR
     assert f"has {count} arrays" in abort.text
@@ -284,15 +286,17 @@ def test_a_spec_that_no_status_can_carry_is_refused(how: str, count: int, worker
 
 @pytest.mark.parametrize(("count", "workers"), [(1000, 60), (1300, 4), (1, 512)])
 def test_a_spec_that_is_taken_fits_every_status(count: int, workers: int) -> None:
-    """Even with the longest cause and every worker known, the header stays below its limit."""
+    """Even with the longest causes and every worker known and dead, the header fits."""
     fleet = Fleet(ServeConfig(target="scans:rows", workers=workers, spec=columns(count)), 4, "h")
     fleet.start()
     for index in range(workers):
         fleet.spawned(index, 2**22)
-        fleet.report(index, Bound(f"/run/user/1000/genserver-12345678/{index}.sock", 65535))
-        actions = fleet.report(index, Loaded(True, None, -2))
+        bound = Bound(f"/run/user/1000/genserver-12345678/{index}.sock", 65535)
+        fleet.report(index, bound, 0.0)
+        actions = fleet.report(index, Loaded(True, None, -2), 0.0)
         assert not [action for action in actions if isinstance(action, Abort)]
-    fleet.exited(0, "SIGKILL, perhaps out of memory")
+    for index in range(workers):
+        fleet.exited(index, Death("\U0001f9e0" * 500), 0.0, 0.5)
     fleet.failure = "\U0001f9e0" * 20_000
     fleet.stop()
     assert len(bytes(encode(Numbered(0, fleet.status()))[0])) < MAX_HEADER

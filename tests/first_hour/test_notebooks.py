@@ -316,7 +316,7 @@ def test_an_error_ends_a_script(
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     program = (
         "from genserver.client import from_server\nfrom genserver.server import Server\n"
-        f"server = Server('generators:{target}', workers={workers}, quiet=True)\n"
+        f"server = Server('generators:{target}', workers={workers}, quiet=True, max_restarts=0)\n"
         "for element in from_server(server.endpoint).batch(2).prefetch(2): pass\n"
     )
     done = subprocess.run(

@@ -19,7 +19,9 @@ IMPURE = {
 }  # fmt: skip
 PURE = [
     *sorted(p for p in (ROOT / "protocol").glob("*.py")),
-    ROOT / "server" / "fleet.py", ROOT / "server" / "output.py", ROOT / "server" / "announce.py",
+    ROOT / "server" / "fleet.py", ROOT / "server" / "actions.py",
+    ROOT / "server" / "lifecycle.py", ROOT / "server" / "lives.py",
+    ROOT / "server" / "output.py", ROOT / "server" / "announce.py",
     ROOT / "server" / "config.py", ROOT / "server" / "exit_codes.py",
     ROOT / "client" / "plan.py", ROOT / "client" / "options.py", ROOT / "client" / "keras.py",
 ]  # fmt: skip

@@ -245,7 +245,7 @@ def test_a_ninth_stream_on_one_worker_is_refused(serve: Serve) -> None:
 
 def test_a_killed_worker_is_named_with_its_signal(serve: Serve) -> None:
     """SIGKILL of a worker is an error that names it and the likely cause, not an end."""
-    server = serve("dying", workers=2)
+    server = serve("dying", workers=2, max_restarts=0)
     with Client(server.endpoint) as client, pytest.raises(WorkerDied, match="SIGKILL") as caught:
         for _ in client:
             pass

@@ -51,7 +51,7 @@ def test_a_crash_in_native_code_shows_its_stack(
     serve: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The lines of Python that led to SIGSEGV are printed, and the error names the signal."""
-    server = serve("crashing")
+    server = serve("crashing", max_restarts=0)
     with Client(server.endpoint) as client, pytest.raises(WorkerDied, match="SIGSEGV"):
         list(client)
     server.stop()

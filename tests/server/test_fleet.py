@@ -7,29 +7,56 @@ from typing import Any
 
 import pytest
 from genserver.protocol.spec import parse_spec
+from genserver.server.actions import Abort, Action, Publish, Ready, Say, Spawn, Tell
 from genserver.server.config import ServeConfig
 from genserver.server.exit_codes import ExitCode
-from genserver.server.fleet import (
-    WORKER_STATES,
-    Abort,
-    Action,
-    Fleet,
-    FleetEvent,
-    Publish,
-    Ready,
-    Spawn,
-    Tell,
-    WorkerState,
-    next_state,
+from genserver.server.fleet import Fleet
+from genserver.server.lifecycle import WORKER_STATES, WorkerEvent, WorkerState, next_state
+from genserver.server.lives import Death
+from genserver.server.reports import (
+    Bound,
+    Empty,
+    Failed,
+    Found,
+    Loaded,
+    Report,
+    Search,
+    UseSpec,
 )
-from genserver.server.reports import Bound, Empty, Failed, Found, Loaded, Search, UseSpec
 
 SPEC = parse_spec("float32[2]")
 WIRE = SPEC.to_wire()
 
 
-def fleet(cores: int = 4, **options: Any) -> Fleet:
-    return Fleet(ServeConfig(target="scans:cubes", **options), cores, "host")
+KILLED = Death("SIGKILL, perhaps out of memory")
+
+
+class Server(Fleet):
+    """A fleet whose clock a test moves by hand."""
+
+    now = 1000.0
+
+    def says(self, index: int, report: Report) -> list[Action]:
+        return self.report(index, report, self.now)
+
+    def ends(self, index: int, death: Death = KILLED) -> list[Action]:
+        return self.exited(index, death, self.now, 0.0)
+
+
+def fleet(cores: int = 4, **options: Any) -> Server:
+    return Server(ServeConfig(target="scans:cubes", **options), cores, "host")
+
+
+def ready(workers: int = 2, **options: Any) -> Server:
+    """A server that serves, its workers bound at 0.sock and 5556, and so on."""
+    server = fleet(workers=workers, spec=SPEC, **options)
+    server.start()
+    for index in range(workers):
+        server.spawned(index, 100 + index)
+        server.says(index, Bound(f"/x/{index}.sock", 5556 + index))
+        server.says(index, loaded())
+    assert server.status().state == "ready"
+    return server
 
 
 def loaded(*, divisible: bool = True, spec: Any = None, length: int = -2) -> Loaded:
@@ -47,7 +74,7 @@ def abort_of(actions: list[Action]) -> Abort:
 
 def test_every_state_and_event_is_listed_or_refused() -> None:
     """The worker's life-cycle is a table; what is not in it raises."""
-    for state, event in itertools.product(WorkerState, FleetEvent):
+    for state, event in itertools.product(WorkerState, WorkerEvent):
         if event in WORKER_STATES[state]:
             assert next_state(state, event) in WorkerState
         else:
@@ -59,7 +86,7 @@ def test_the_default_number_of_workers_waits_for_the_generator() -> None:
     """Worker 0 alone starts; a divisible generator gets the cores less one."""
     server = fleet(cores=4)
     assert server.start() == [Spawn(0)]
-    actions = without_publish(server.report(0, loaded()))
+    actions = without_publish(server.says(0, loaded()))
     assert actions == [Spawn(1), Spawn(2), Tell(0, Search(0, 3, 0))]
 
 
@@ -67,7 +94,7 @@ def test_an_indivisible_generator_gets_one_worker() -> None:
     """Nothing asked, nothing divided: one worker, and trainers are told so."""
     server = fleet(cores=8)
     server.start()
-    assert without_publish(server.report(0, loaded(divisible=False))) == [Tell(0, Search(0, 1, 0))]
+    assert without_publish(server.says(0, loaded(divisible=False))) == [Tell(0, Search(0, 1, 0))]
     assert server.status().sharding == "single"
 
 
@@ -75,7 +102,7 @@ def test_more_workers_than_can_divide_are_refused() -> None:
     """The sentence names the three ways out."""
     server = fleet(workers=3)
     assert server.start() == [Spawn(0), Spawn(1), Spawn(2)]
-    abort = abort_of(server.report(0, loaded(divisible=False)))
+    abort = abort_of(server.says(0, loaded(divisible=False)))
     assert abort.code is ExitCode.CONFIG
     for way in ("worker.index", "--sharding off", "--workers 1"):
         assert way in abort.text
@@ -85,7 +112,7 @@ def test_sharding_off_allows_whole_copies() -> None:
     """--sharding off takes all cores less one for an indivisible generator too."""
     server = fleet(cores=3, sharding="off")
     server.start()
-    actions = without_publish(server.report(0, loaded(divisible=False)))
+    actions = without_publish(server.says(0, loaded(divisible=False)))
     assert actions == [Spawn(1), Tell(0, Search(0, 2, 0))]
     assert server.status().sharding == "off"
 
@@ -94,17 +121,17 @@ def test_one_core_still_gives_one_worker() -> None:
     """Cores less one is never none."""
     server = fleet(cores=1)
     server.start()
-    assert without_publish(server.report(0, loaded())) == [Tell(0, Search(0, 1, 0))]
+    assert without_publish(server.says(0, loaded())) == [Tell(0, Search(0, 1, 0))]
 
 
 def test_the_found_spec_makes_everyone_ready() -> None:
     """Workers that have loaded are told; the last one makes the server ready, once."""
     server = fleet(workers=2)
     server.start()
-    server.report(0, Bound("/x/0.sock", 5556))
-    server.report(0, loaded(length=7))
-    assert Ready() not in server.report(0, Found(WIRE))
-    actions = without_publish(server.report(1, loaded()))
+    server.says(0, Bound("/x/0.sock", 5556))
+    server.says(0, loaded(length=7))
+    assert Ready() not in server.says(0, Found(WIRE))
+    actions = without_publish(server.says(1, loaded()))
     assert actions == [Tell(1, UseSpec(WIRE)), Ready()]
     status = server.status()
     assert (status.state, status.spec, status.cardinality) == ("ready", SPEC, 7)
@@ -115,10 +142,10 @@ def test_a_declared_spec_needs_no_search() -> None:
     """Neither --spec nor an attribute of the function makes an element."""
     by_flag = fleet(workers=1, spec=SPEC)
     by_flag.start()
-    assert without_publish(by_flag.report(0, loaded())) == [Tell(0, UseSpec(WIRE)), Ready()]
+    assert without_publish(by_flag.says(0, loaded())) == [Tell(0, UseSpec(WIRE)), Ready()]
     by_attribute = fleet(workers=1)
     by_attribute.start()
-    actions = without_publish(by_attribute.report(0, loaded(spec=WIRE)))
+    actions = without_publish(by_attribute.says(0, loaded(spec=WIRE)))
     assert actions == [Tell(0, UseSpec(WIRE)), Ready()]
 
 
@@ -126,34 +153,125 @@ def test_an_empty_worker_passes_the_search_on() -> None:
     """Also to a worker that has not loaded yet; after the last one the server gives up."""
     server = fleet(workers=3)
     server.start()
-    server.report(0, loaded())
-    server.report(1, loaded())
-    assert server.report(0, Empty()) == [Tell(1, Search(1, 3, 0))]
-    assert server.report(1, Empty()) == []
-    assert without_publish(server.report(2, loaded())) == [Tell(2, Search(2, 3, 0))]
-    assert abort_of(server.report(2, Empty())).code is ExitCode.GENERATOR
+    server.says(0, loaded())
+    server.says(1, loaded())
+    assert server.says(0, Empty()) == [Tell(1, Search(1, 3, 0))]
+    assert server.says(1, Empty()) == []
+    assert without_publish(server.says(2, loaded())) == [Tell(2, Search(2, 3, 0))]
+    assert abort_of(server.says(2, Empty())).code is ExitCode.GENERATOR
 
 
 def test_a_worker_that_cannot_start_ends_the_server_with_its_code() -> None:
     """The first failure is the one that is told."""
     server = fleet(workers=2)
     server.start()
-    assert abort_of(server.report(1, Failed(78, "no module"))).code is ExitCode.CONFIG
+    assert abort_of(server.says(1, Failed(78, "no module"))).code is ExitCode.CONFIG
     assert server.status().state == "failed"
-    assert server.report(0, Failed(69, "port")) == []
+    assert server.says(0, Failed(69, "port")) == []
 
 
-def test_a_death_is_published_with_its_cause_and_ends_the_server() -> None:
-    """Trainers learn which worker died and how before the server leaves."""
+def test_a_death_before_the_server_is_ready_is_published_and_ends_it() -> None:
+    """A start-up error is not tried again; trainers learn of it before the server leaves."""
     server = fleet(workers=2, spec=SPEC)
     server.start()
-    server.report(0, loaded())
-    server.report(1, loaded())
-    actions = server.exited(1, "SIGKILL, perhaps out of memory")
+    server.says(0, loaded())
+    assert server.status().workers[0].state == "ready"
+    actions = server.ends(0)
     assert actions[0] == Publish()
     assert abort_of(actions).code is ExitCode.WORKER_DIED
-    dead = server.status().workers[1]
+    dead = server.status().workers[0]
     assert (dead.state, dead.cause) == ("failed", "SIGKILL, perhaps out of memory")
+
+
+def test_a_worker_that_dies_is_started_again_at_once_and_told_the_spec() -> None:
+    """In its place, with its port; the status has the new life as soon as it listens."""
+    server = ready()
+    say, *actions = without_publish(server.ends(1))
+    assert actions == [Spawn(1, life=1, port=5557), Tell(1, UseSpec(WIRE))]
+    assert isinstance(say, Say)
+    assert say.text == (
+        "worker 1 (pid 101) died: SIGKILL, perhaps out of memory; it is started again at once"
+    )
+    assert (server.status().workers[1].state, server.status().workers[1].life) == ("starting", 0)
+    assert server.says(1, Bound("/x/1.sock", 5557)) == [Publish()]
+    assert server.status().workers[1].life == 1
+    assert server.says(1, loaded()) == [Publish()]
+    again = server.status().workers[1]
+    assert (again.state, again.ipc, again.port) == ("ready", "/x/1.sock", 5557)
+    assert again.cause == "SIGKILL, perhaps out of memory"
+    assert server.status().state == "ready"
+
+
+def test_a_second_death_waits_for_its_time() -> None:
+    """The worker is in back-off until a tick finds it due."""
+    server = ready()
+    server.ends(1)
+    server.says(1, loaded())
+    say, publish = server.ends(1)
+    assert isinstance(say, Say)
+    assert say.text.endswith("again in 0.5 s")
+    assert publish == Publish()
+    assert server.status().workers[1].state == "backoff"
+    assert server.due == server.now + 0.5
+    assert server.tick(server.now + 0.4) == []
+    assert Spawn(1, life=2, port=5557) in server.tick(server.now + 0.5)
+    assert server.due == float("inf")
+
+
+def test_one_death_more_than_allowed_ends_the_server() -> None:
+    """With 70 and the count; trainers see a failed worker."""
+    server = ready(max_restarts=2)
+    for _ in range(2):
+        assert not [a for a in server.ends(0) if isinstance(a, Abort)]
+        server.now += 10
+        server.tick(server.now)
+        server.says(0, loaded())
+    actions = server.ends(0)
+    assert actions[0] == Publish()
+    abort = abort_of(actions)
+    assert abort.code is ExitCode.WORKER_DIED
+    assert abort.text == (
+        "worker 0 (pid 100) died 3 times within 60 s, and --max-restarts is 2; the last time: "
+        "SIGKILL, perhaps out of memory"
+    )
+    assert server.status().workers[0].state == "failed"
+    assert server.status().state == "failed"
+
+
+def test_without_restarts_the_first_death_ends_the_server() -> None:
+    """--max-restarts 0 says nothing of counts."""
+    abort = abort_of(ready(max_restarts=0).ends(1))
+    assert abort.text == "worker 1 (pid 101) died: SIGKILL, perhaps out of memory"
+
+
+def test_a_later_life_that_cannot_start_is_not_tried_again() -> None:
+    """Its module was changed meanwhile, or its port is taken: the server ends with that code."""
+    server = ready()
+    server.ends(1)
+    abort = abort_of(server.says(1, Failed(78, "importing scans raised SyntaxError\n  ^")))
+    assert abort.code is ExitCode.CONFIG
+    worker = server.status().workers[1]
+    assert (worker.state, worker.cause) == ("failed", "importing scans raised SyntaxError")
+    assert server.ends(1) == []
+
+
+def test_the_first_worker_of_a_later_life_decides_nothing_anew() -> None:
+    """Sharding and the number of workers are settled once."""
+    server = ready()
+    server.ends(0)
+    assert server.says(0, loaded(divisible=False)) == [Publish()]
+    assert server.status().sharding == "static"
+    assert len(server.workers) == 2
+
+
+def test_a_stop_ends_a_back_off() -> None:
+    """Nothing is started any more, and nothing is waited for."""
+    server = ready()
+    server.ends(1)
+    server.ends(1)
+    assert server.stop() == [0]
+    assert server.status().workers[1].state == "stopped"
+    assert server.tick(server.now + 100) == []
 
 
 def test_exits_while_stopping_are_expected() -> None:
@@ -161,7 +279,7 @@ def test_exits_while_stopping_are_expected() -> None:
     server = fleet(workers=2, spec=SPEC)
     server.start()
     assert server.stop() == [0, 1]
-    assert without_publish(server.report(0, loaded())) == []
-    assert server.exited(0, "exit code 0") == []
+    assert without_publish(server.says(0, loaded())) == []
+    assert server.ends(0, Death("exit code 0")) == []
     assert server.status().workers[0].state == "stopped"
     assert server.stop() == [1]

@@ -1,0 +1,56 @@
+"""What the supervisor's pure core has its shell do. Pure data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .exit_codes import ExitCode
+from .reports import Command
+
+__all__ = ["Abort", "Action", "Publish", "Ready", "Say", "Spawn", "Tell"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Start a worker process: with ``life`` above 0 in the place of one that ended, which had
+    bound ``port``."""
+
+    index: int
+    life: int = 0
+    port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Write to a worker's pipe."""
+
+    index: int
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Send the status to the trainers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Everything serves: print the start-up line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Print a line on standard error."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """End the server with this code and sentence."""
+
+    code: ExitCode
+    text: str
+
+
+Action = Spawn | Tell | Publish | Ready | Say | Abort
