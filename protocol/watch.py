@@ -30,7 +30,8 @@ class Presence(Enum):
 
     NEW = "new"  # it has not served yet
     HERE = "here"
-    AWAY = "away"  # it fell silent, or left and may return
+    SILENT = "silent"  # it does not answer, and neither do new links
+    LEFT = "left"  # it said goodbye, and may return
     RETURNING = "returning"  # another life of it answered, and does not serve yet
 
 
@@ -47,10 +48,12 @@ _P, _N = Presence, News
 #: Every pair is legal: what is new says it.
 PRESENCE: dict[Presence, dict[News, Presence]] = {
     _P.NEW: {_N.LOST: _P.NEW, _N.LEFT: _P.NEW, _N.REBORN: _P.NEW, _N.SERVES: _P.HERE},
-    _P.HERE: {_N.LOST: _P.AWAY, _N.LEFT: _P.AWAY, _N.REBORN: _P.RETURNING, _N.SERVES: _P.HERE},
-    _P.AWAY: {_N.LOST: _P.AWAY, _N.LEFT: _P.AWAY, _N.REBORN: _P.RETURNING, _N.SERVES: _P.HERE},
-    _P.RETURNING: {
-        _N.LOST: _P.AWAY, _N.LEFT: _P.AWAY, _N.REBORN: _P.RETURNING, _N.SERVES: _P.HERE,
+    **{
+        presence: {
+            _N.LOST: _P.LEFT if presence is _P.LEFT else _P.SILENT, _N.LEFT: _P.LEFT,
+            _N.REBORN: _P.RETURNING, _N.SERVES: _P.HERE,
+        }
+        for presence in (_P.HERE, _P.SILENT, _P.LEFT, _P.RETURNING)
     },
 }  # fmt: skip
 
@@ -162,7 +165,7 @@ class Watch:
         """The server said goodbye."""
         if not returns:
             return [GiveUp(ServerStopped(endpoint=self._endpoint, reason=reason))]
-        known = self.presence is Presence.AWAY and self._reason == reason
+        known = self.presence is Presence.LEFT and self._reason == reason
         if not known:
             self._since, self._reason = now, reason
         self.presence = PRESENCE[self.presence][News.LEFT]
@@ -181,7 +184,7 @@ class Watch:
 
     def absence(self, now: float) -> str:
         """What a waiting trainer is told of a server that does not serve, or ""."""
-        if self.presence is Presence.AWAY:
+        if self.presence in (Presence.SILENT, Presence.LEFT):
             away, limit = now - self._since, self._give_up_after
             return f"away for {away:.0f} s ({self._reason}), given up after {limit:.0f} s"
         return "starting again" if self.presence is Presence.RETURNING else ""
@@ -241,10 +244,11 @@ class Watch:
         passed, self._ticked = now - self._ticked, now
         if passed > OVERSLEPT:
             self._since += passed  # who slept did not look for anybody
-        if self.presence is Presence.AWAY:
+        if self.presence in (Presence.SILENT, Presence.LEFT):
             lately = any(now - at < DEAD_AFTER for at in heard.values())
+            speaks = self.presence is Presence.SILENT and lately  # its workers do: data still comes
             silent = now - self._since
-            given_up = silent >= self._give_up_after and not lately
+            given_up = silent >= self._give_up_after and not speaks
             return [GiveUp(self._silent("the server", silent, now, heard))] if given_up else []
         return [action for worker in wanted for action in self._judge(worker, now, heard)]
 
@@ -261,7 +265,7 @@ class Watch:
     def _serves(self, status: Status) -> list[Action]:
         before, self.presence = self.presence, PRESENCE[self.presence][News.SERVES]
         said, self._said = self._said, False
-        if before not in (Presence.AWAY, Presence.RETURNING) or not said:
+        if before in (Presence.NEW, Presence.HERE) or not said:
             return []
         return [Say(f"the server at {self._endpoint} serves again: {status.generator}")]
 
