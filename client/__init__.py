@@ -16,6 +16,7 @@ from genserver.protocol.errors import (
     Interrupted,
     PeerLost,
     Rejected,
+    ServerChanged,
     ServerStopped,
     Stalled,
     Unreachable,
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 __all__ = [
     "from_server", "Client", "ClientOptions", "GenserverError", "Closed", "EndpointError",
     "GeneratorError",
-    "Interrupted", "OptionError", "PeerLost", "PlanError", "Rejected", "ServerStopped", "Stalled",
-    "Unreachable", "WorkerDied",
+    "Interrupted", "OptionError", "PeerLost", "PlanError", "Rejected",
+    "ServerChanged", "ServerStopped", "Stalled", "Unreachable", "WorkerDied",
 ]  # fmt: skip
 
 

@@ -33,9 +33,9 @@ class Client:
     views of received memory: copy what you want to write to. Scalars come as numpy scalars, texts
     as str or bytes (arrays of them with dtype object).
 
-    ``next()`` raises `GeneratorError`, `WorkerDied`, `ServerStopped`, `PeerLost` or `Stalled`;
-    Ctrl-C while it waits is a KeyboardInterrupt. Any thread may iterate, each iterator on one
-    thread at a time. Use as a context manager, or call `close`.
+    ``next()`` raises `GeneratorError`, `WorkerDied`, `ServerStopped`, `ServerChanged`, `PeerLost`
+    or `Stalled`; Ctrl-C while it waits is a KeyboardInterrupt. Any thread may iterate, each
+    iterator on one thread at a time. Use as a context manager, or call `close`.
     """
 
     def __init__(self, endpoints: str | Sequence[str], **options: Unpack[ClientOptions]) -> None:

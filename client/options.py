@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from genserver.protocol.errors import GenserverError
 from genserver.protocol.fields import MAX_BATCH
+from genserver.protocol.watch import GIVE_UP_AFTER
 
 __all__ = ["OptionError", "PullOptions"]
 
@@ -28,6 +29,7 @@ class PullOptions:
     insecure_network: bool = False
     connect_timeout: float = 30.0
     first_element_timeout: float = 300.0
+    give_up_after: float = GIVE_UP_AFTER
     wait: bool = False
     batch: int | None = None
     drop_remainder: bool = False
@@ -41,7 +43,7 @@ class PullOptions:
             raise OptionError(f"transport must be one of {TRANSPORTS}, not {self.transport!r}")
         if self.memory_budget is not None and self.memory_budget < 1:
             raise OptionError(f"memory_budget is in bytes, not {self.memory_budget}")
-        for name in ("connect_timeout", "first_element_timeout"):
+        for name in ("connect_timeout", "first_element_timeout", "give_up_after"):
             if getattr(self, name) <= 0:
                 raise OptionError(f"{name} is in seconds and above 0, not {getattr(self, name)}")
         if self.batch is not None and not 1 <= self.batch <= MAX_BATCH:

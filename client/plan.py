@@ -83,6 +83,7 @@ def make_plan(
                 f"{endpoint} serves {status.spec}, {endpoints[0]} serves {first.spec}: one dataset "
                 "needs one element spec"
             )
+    _check_recovery(endpoints, statuses, options)
     members = _members(statuses)
     _check_division(endpoints, statuses, len(members))
     assert first.spec is not None  # the callers wait for it
@@ -99,6 +100,19 @@ def _members(statuses: Sequence[Status]) -> tuple[Member, ...]:
     for server, status in enumerate(statuses):
         members += [Member(server, w.index, len(members) + w.index) for w in status.workers]
     return tuple(members)
+
+
+def _check_recovery(
+    endpoints: Sequence[str], statuses: Sequence[Status], options: PullOptions
+) -> None:
+    """A stream that goes on with other elements after a worker's death is not the same again."""
+    for endpoint, status in zip(endpoints, statuses, strict=True):
+        if options.deterministic and status.recovery == "stream":
+            raise PlanError(
+                f"deterministic=True promises the same elements in every run, and {endpoint} goes "
+                "on with other ones after a worker's death (--recovery stream): leave one of the "
+                "two out"
+            )
 
 
 def _check_division(endpoints: Sequence[str], statuses: Sequence[Status], count: int) -> None:

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from genserver.protocol.endpoint import Endpoint, parse_endpoint
 from genserver.protocol.errors import ServerStopped, Unreachable
-from genserver.protocol.messages import Status
+from genserver.protocol.messages import Status, WorkerStatus
 from genserver.protocol.transport.connection import Connection, connect
 from genserver.protocol.transport.platform import host_id, memory_size
 from genserver.protocol.transport.sockets import check_reachable, check_safe
@@ -84,7 +84,8 @@ class Reach:
     def __init__(self, source: Source) -> None:
         self._source = source
         self.connections: list[Connection] = [
-            connect(endpoint, source.options.transport) for endpoint in source.endpoints
+            connect(endpoint, source.options.transport, source.options.give_up_after)
+            for endpoint in source.endpoints
         ]
         self._began = time.monotonic()
         self._reported = self._began
@@ -134,7 +135,7 @@ class Reach:
             if status is None:
                 parts.append(f"{connection.endpoint} does not answer")
                 continue
-            parts.append(f"{connection.endpoint}: {_workers(status)}")
+            parts.append(f"{connection.endpoint}: {connection.absence or _workers(status)}")
         return "; ".join(parts)
 
     @property
@@ -193,7 +194,13 @@ class Reach:
 
 
 def _workers(status: Status) -> str:
-    return ", ".join(f"worker {worker.index} {worker.state}" for worker in status.workers)
+    return ", ".join(map(_worker, status.workers))
+
+
+def _worker(worker: WorkerStatus) -> str:
+    if not worker.between_lives or not worker.cause:
+        return f"worker {worker.index} {worker.state}"
+    return f"worker {worker.index} is being started again ({worker.cause})"
 
 
 def _settled(status: Status) -> bool:

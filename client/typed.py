@@ -22,6 +22,9 @@ class ClientOptions(TypedDict, total=False):
     * ``insecure_network``: connect beyond this host although there are no keys; default False.
     * ``connect_timeout``: seconds until a server must have answered; default 30.
     * ``first_element_timeout``: seconds until the first element must have come; default 300.
+    * ``give_up_after``: seconds for which a server or a worker that was there may be silent or away
+      before its streams fail; default 120. Until then they go on when it is back, also in another
+      life of the server, if that serves the same.
     * ``wait``: wait beyond these limits until the servers are ready; default False.
     * ``batch``: the workers make whole batches of so many elements, 1 to 2**20, and those are what
       comes: with a leading dimension that is None in the spec, for a worker's last batch may be
@@ -38,6 +41,7 @@ class ClientOptions(TypedDict, total=False):
     insecure_network: bool
     connect_timeout: float
     first_element_timeout: float
+    give_up_after: float
     wait: bool
     batch: int | None
     drop_remainder: bool

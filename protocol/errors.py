@@ -13,6 +13,7 @@
     ├── GeneratorError             the user's generator raised
     ├── WorkerDied                 a worker process ended while it was needed
     ├── ServerStopped              the server said goodbye while it was needed
+    ├── ServerChanged              another server took its place, and serves something else
     ├── PeerLost                   a peer fell silent and stayed so
     ├── Stalled                    no first element came in time
     ├── Closed                     the client was closed, and its iterators with it
@@ -42,6 +43,7 @@ __all__ = [
     "ProtocolError",
     "Rejected",
     "RemoteProtocolError",
+    "ServerChanged",
     "ServerStopped",
     "SpecError",
     "Stalled",
@@ -208,17 +210,44 @@ class ServerStopped(GenserverError):
         return f"the server at {self.endpoint} stopped: {self.reason}"
 
 
-class PeerLost(GenserverError):
-    """A peer has been silent for ``seconds`` and new connections did not help."""
+class ServerChanged(GenserverError):
+    """Another server answers at ``endpoint``: its ``what`` is ``now``, and was ``before``.
 
-    def __init__(self, *, endpoint: str, peer: str, seconds: float) -> None:
-        super().__init__(endpoint, peer, seconds)
+    Elements of two different passes are never mixed.
+    """
+
+    def __init__(self, endpoint: str, what: str, before: str, now: str) -> None:
+        super().__init__(endpoint, what, before, now)
+        self.endpoint = endpoint
+        self.what = what
+        self.before = before
+        self.now = now
+
+    def __str__(self) -> str:
+        return (
+            f"another server answers at {self.endpoint}, and does not serve the same: {self.what} "
+            f"is {self.now}, before it was {self.before}"
+        )
+
+
+class PeerLost(GenserverError):
+    """A peer has been silent for ``seconds`` and new connections did not help.
+
+    ``states`` has a line for each worker of the server: its state, how often it was started again,
+    when it was heard and why it died.
+    """
+
+    def __init__(self, *, endpoint: str, peer: str, seconds: float, states: str = "") -> None:
+        super().__init__(endpoint, peer, seconds, states)
         self.endpoint = endpoint
         self.peer = peer
         self.seconds = seconds
+        self.states = states
 
     def __str__(self) -> str:
-        return f"{self.peer} of {self.endpoint} has been silent for {self.seconds:.0f} s; given up"
+        silent = f"has been silent for {self.seconds:.0f} s; given up"
+        table = f"\n{self.states}" if self.states else ""
+        return f"{self.peer} of {self.endpoint} {silent}{table}"
 
 
 class Stalled(GenserverError):

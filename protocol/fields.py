@@ -141,7 +141,11 @@ FIELDS: dict[Kind, tuple[Field, ...]] = {
         Field("o", "streams", _tuple_of(_u63, 4096), write=list),
         Field("mb", "memory", _u63, required=False),
     ),
-    Kind.WELCOME: (_major, _minor, _features, Field("i", "incarnation", _u64)),
+    Kind.WELCOME: (
+        _major, _minor, _features, Field("i", "incarnation", _u64),
+        Field("o", "streams", _optional(_tuple_of(_u63, 4096)), required=False,
+              write=lambda streams: None if streams is None else list(streams)),
+    ),
     Kind.ERROR: (
         Field("c", "code", _text(64)), Field("x", "text", _text()),
         Field("s", "stream", _optional(_u63), required=False),

@@ -31,7 +31,10 @@ from .messages import (
 )
 from .tables import LinkEvent, LinkState, advance_link, check_sender
 
-__all__ = ["BEAT_EVERY", "DEAD_AFTER", "SUSPECT_AFTER", "Link", "Numbered", "kind_of"]
+__all__ = [
+    "BEAT_EVERY", "DEAD_AFTER", "OVERSLEPT", "SUSPECT_AFTER", "UNGREETED", "Link", "Numbered",
+    "kind_of",
+]  # fmt: skip
 
 # Limits of design section 8, in seconds.
 #: A beat goes out when nothing else did for so long (Paranoid Pirate's figure).
@@ -40,6 +43,11 @@ BEAT_EVERY = 1.0
 SUSPECT_AFTER = 5.0
 #: Silence after which the link is taken for lost and a new one is made.
 DEAD_AFTER = 15.0
+#: Who is not called for so long was asleep (stopped, swapped out, suspended) and judges nobody: it
+#: was itself not listening. The peer is judged when what arrived meanwhile has been read.
+OVERSLEPT = 2.0
+#: The breach that a trainer commits unknowingly when another life of its peer took over.
+UNGREETED = "the first message must be HELLO"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +130,10 @@ class Link:
     def lose(self) -> None:
         """The link is beyond use: cut, silent, or a message is missing."""
         self.state, _ = advance_link(self.state, LinkEvent.LOSS, sending=False)
+
+    def excuse(self, seconds: float) -> None:
+        """This end slept for so long: the other was not silent, it was not listened to."""
+        self.last_heard += seconds
 
     def beat_due(self, now: float) -> bool:
         """Whether a BEAT should be sent."""

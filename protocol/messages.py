@@ -69,6 +69,8 @@ class ErrorCode(StrEnum):
 
     VERSION = "version"
     PROTOCOL = "protocol"
+    #: The sender does not know this link: it is another life, or gave the trainer up.
+    STRANGER = "stranger"
     TOO_MANY_STREAMS = "too_many_streams"
 
 
@@ -96,6 +98,9 @@ class Welcome:
     major: int = 1
     minor: int = 0
     features: tuple[str, ...] = ()
+    #: Of the streams that HELLO names, those whose elements this life still has; None where that is
+    #: not said, as by a supervisor, which has none.
+    streams: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +126,11 @@ class WorkerStatus:
     life: int = 0
     #: Elements that its lives made and no trainer got, where ``recovery`` is "stream".
     lost: int = 0
+
+    @property
+    def between_lives(self) -> bool:
+        """Whether it is being started, for the first time or again: nobody listens there yet."""
+        return self.state in ("starting", "loaded", "backoff")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 Feed it messages and time, send what `outgoing` yields, act on the events. When an event `Lost`
 comes, throw the socket away, make a new one and call `connect` again: every stream that is still
-wanted is resumed where it left off. Pure: no socket, clock or thread.
+wanted is resumed where it left off. What must be made again because nobody has it any more (another
+life answered, or the worker forgot the session) waits for `resume`: whether that may be is for the
+owner to say. Pure: no socket, clock or thread.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .fields import MAX_RELEASED
-from .link import DEAD_AFTER, SUSPECT_AFTER, Link, Numbered
+from .link import DEAD_AFTER, OVERSLEPT, SUSPECT_AFTER, Link, Numbered
 from .messages import (
     Beat,
     Close,
     End,
     EndAck,
     Error,
+    ErrorCode,
     Fail,
     GoAway,
     Grant,
@@ -35,8 +38,8 @@ from .tables import LinkState
 from .version import MEMORY
 
 __all__ = [
-    "Delivered", "Ended", "Event", "Failed", "Left", "Lost", "Refused", "Reborn", "Suspect",
-    "Told", "TrainerEnd", "Welcomed",
+    "Delivered", "Ended", "Event", "Failed", "Forgotten", "Left", "Lost", "Refused", "Reborn",
+    "Suspect", "Told", "TrainerEnd", "Welcomed",
 ]  # fmt: skip
 
 
@@ -78,9 +81,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """The worker said goodbye."""
+    """The worker said goodbye; ``returns`` when another life of it may answer there soon."""
 
     reason: str
+    returns: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +108,24 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Reborn:
-    """Another life of the worker answered: what the old one made is gone."""
+    """Another life of the worker answered: what the old one made is gone. All streams wait for
+    `TrainerEnd.resume`."""
 
     incarnation: int
 
 
-Event = Welcomed | Delivered | Ended | Failed | Refused | Left | Lost | Suspect | Told | Reborn
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """The worker has nothing of these streams any more, although they had begun: this trainer was
+    silent for too long. They wait for `TrainerEnd.resume`."""
+
+    streams: tuple[int, ...]
+
+
+Event = (
+    Welcomed | Delivered | Ended | Failed | Refused | Left | Lost | Suspect | Told | Reborn
+    | Forgotten
+)  # fmt: skip
 
 
 class TrainerEnd:
@@ -125,6 +141,12 @@ class TrainerEnd:
         self._announced: tuple[int, ...] = ()  # in the link's HELLO
         self._out: list[Numbered] = []
         self._suspected = False
+        #: Streams that wait for `resume`, and the life that they would be resumed in.
+        self._held: set[int] = set()
+        self._answered: int | None = None
+        #: When the worker was last heard on any link; what this end slept through does not count.
+        self.heard = now
+        self._ticked = now
 
     @property
     def streams(self) -> Iterable[PulledStream]:
@@ -139,6 +161,8 @@ class TrainerEnd:
         self.fence += 1
         self._out.clear()
         self._suspected = False
+        self._held.clear()
+        self._answered = None
         self.link = Link(Role.TRAINER, now)
         self._announced = tuple(sorted(self._streams))
         features = (MEMORY,) if memory else ()
@@ -149,8 +173,20 @@ class TrainerEnd:
     def open(self, stream: PulledStream, now: float) -> None:
         """Start a stream, now or as soon as the link is ready."""
         self._streams[stream.id] = stream
-        if self.link.state is LinkState.READY:
+        if self._answered not in (None, self.incarnation):
+            self._held.add(stream.id)
+        elif self.link.state is LinkState.READY:
             self._say_all(stream.open(), now)
+
+    def resume(self, now: float) -> list[PulledStream]:
+        """Go on with the streams that wait for it, in the life that answered; returns them."""
+        if self._answered is not None:
+            self.incarnation = self._answered
+        again = [self._streams[i] for i in sorted(self._held) if i in self._streams]
+        self._held.clear()
+        for stream in again:
+            self._say_all(stream.open(), now)
+        return again
 
     def took(self, stream: int, delivery: Delivery, now: float) -> None:
         """The consumer took a delivery whole."""
@@ -162,6 +198,7 @@ class TrainerEnd:
     def close(self, stream: int, now: float) -> None:
         """The consumer wants no more of a stream."""
         pulled = self._streams.pop(stream, None)
+        self._held.discard(stream)
         message = pulled.close() if pulled is not None else None
         if message is not None:
             self._say_all([message], now)
@@ -182,14 +219,17 @@ class TrainerEnd:
         """The owner found the link dead."""
         self.link.lose()
         self._out.clear()
-        return [Lost(reason)]
+        return [Lost(reason)] if self.link.state is LinkState.LOST else []
 
     def receive(self, numbered: Numbered, now: float) -> list[Event]:
         """Apply a message of the worker. `RemoteProtocolError` on a breach: lose the link."""
+        self.heard = now
+        message = numbered.message
+        if isinstance(message, Error) and message.code == ErrorCode.STRANGER:
+            return self._unknown()
         if not self.link.receive(numbered, now):
             return [Lost("a message is missing")] if self.link.state is LinkState.LOST else []
         self._suspected = False
-        message = numbered.message
         if isinstance(message, Item | End | Fail) or (
             isinstance(message, Error) and message.stream is not None
         ):
@@ -199,13 +239,20 @@ class TrainerEnd:
         if isinstance(message, Error):
             return [Refused(message)]
         if isinstance(message, GoAway):
-            return [Left(message.reason)]
+            return [Left(message.reason, message.returns)]
         return [Told(message)] if isinstance(message, Status) else []
 
     def tick(self, now: float) -> list[Event]:
-        """Let time pass; call at least twice a second."""
+        """Let time pass; call at least twice a second, and after a pause when what had arrived
+        meanwhile has been received: who slept cannot say that the worker was silent."""
+        passed, self._ticked = now - self._ticked, now
+        if passed > OVERSLEPT:
+            self.heard += passed
+            self.link.excuse(passed)
         if self.link.state not in (LinkState.READY, LinkState.GREETING):
             return []
+        if passed >= DEAD_AFTER:
+            return self.lose("this process slept, and was given up")
         silence = self.link.silence(now)
         if silence >= DEAD_AFTER:
             return self.lose(f"silent for {silence:.0f} s")
@@ -222,16 +269,36 @@ class TrainerEnd:
         return out
 
     def _welcome(self, message: Welcome, now: float) -> list[Event]:
-        events: list[Event] = [Welcomed()]
+        events: list[Event] = []
+        self._answered = message.incarnation
         if self.incarnation not in (None, message.incarnation):
+            self._held.update(self._streams)
             events.append(Reborn(message.incarnation))
-        self.incarnation = message.incarnation
+        else:
+            self.incarnation = message.incarnation
+            forgotten = self._forgotten(message)
+            self._held.update(forgotten)
+            if forgotten:
+                events.append(Forgotten(forgotten))
         for stream in list(self._streams.values()):
-            self._say_all(stream.open(), now)
+            if stream.id not in self._held:
+                self._say_all(stream.open(), now)
         # Closed since HELLO, when CLOSE could not be said.
         gone = [stream for stream in self._announced if stream not in self._streams]
         self._say_all([Close(stream) for stream in gone], now)
-        return events
+        return [*events, Welcomed()]
+
+    def _forgotten(self, welcome: Welcome) -> tuple[int, ...]:
+        """Streams that had begun and that the worker no longer has."""
+        if welcome.streams is None:
+            return ()
+        begun = (s.id for s in self._streams.values() if s.next > s.opening.start)
+        return tuple(i for i in begun if i in self._announced and i not in welcome.streams)
+
+    def _unknown(self) -> list[Event]:
+        """Who listens there does not know this link, whatever its messages are numbered."""
+        ours = self.link.state in (LinkState.READY, LinkState.GREETING)
+        return self.lose("the peer does not know this link") if ours else []
 
     def _stream(self, message: Item | End | Fail | Error, now: float) -> list[Event]:
         stream = message.stream

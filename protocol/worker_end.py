@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from .chunk import Chunk
 from .errors import RemoteProtocolError
-from .link import BEAT_EVERY, DEAD_AFTER, Link, Numbered
+from .link import BEAT_EVERY, DEAD_AFTER, UNGREETED, Link, Numbered
 from .messages import (
     Beat,
     Close,
@@ -156,7 +156,7 @@ class WorkerEnd:
         known = self._peers.get(peer)
         if known is None:
             if not isinstance(numbered.message, Hello):
-                raise RemoteProtocolError("the first message must be HELLO")
+                raise RemoteProtocolError(UNGREETED)
             known = self._meet(peer, now)
         message = numbered.message
         if not known.link.receive(numbered, now):
@@ -180,7 +180,9 @@ class WorkerEnd:
     def refuse(self, peer: bytes, text: str, now: float) -> None:
         """A peer broke the protocol: tell it, if it can be told, and forget the link."""
         known = self._peers.get(peer)
-        if known is not None and known.link.state in (LinkState.GREETING, LinkState.READY):
+        if known is None:
+            self._out.append((peer, Numbered(0, Error(ErrorCode.STRANGER.value, text))))
+        elif known.link.state in (LinkState.GREETING, LinkState.READY):
             self._say(peer, Error(ErrorCode.PROTOCOL.value, text), now)
         self._part(peer)
 
@@ -207,11 +209,11 @@ class WorkerEnd:
             fail = Fail(key[1], element, kind, text, trace)
             self._say_to(key, stream.fail(fail), now)
 
-    def leave(self, reason: str, now: float) -> None:
-        """Say goodbye to everyone."""
+    def leave(self, reason: str, now: float, *, returns: bool = False) -> None:
+        """Say goodbye to everyone; ``returns`` when another life is going to take over."""
         for peer, known in self._peers.items():
             if known.link.state is LinkState.READY:
-                self._say(peer, GoAway(reason), now)
+                self._say(peer, GoAway(reason, returns), now)
 
     def tick(self, now: float) -> list[Event]:
         """Let time pass; call at least twice a second."""
@@ -263,8 +265,10 @@ class WorkerEnd:
         session.opened.clear()
         known.session = session
         features = agree(hello.features, self._features)
-        self._say(peer, Welcome(self.incarnation, features=tuple(sorted(features))), now)
-        unwanted = [i for i in session.streams if i not in hello.streams]
+        held = tuple(i for i in hello.streams if i in session.streams)
+        welcome = Welcome(self.incarnation, features=tuple(sorted(features)), streams=held)
+        self._say(peer, welcome, now)
+        unwanted = [i for i in session.streams if i not in held]
         events = [self._drop(session, stream) for stream in unwanted]
         if MEMORY in features:
             events.append(Joined(peer, hello.session, hello.fence, hello.memory))
@@ -337,5 +341,6 @@ class WorkerEnd:
 
     def _say(self, peer: bytes, message: Message, now: float) -> None:
         known = self._peers.get(peer)
-        if known is not None:
+        # After a goodbye or a refusal nothing more can be said; a new link hears it.
+        if known is not None and known.link.state in (LinkState.GREETING, LinkState.READY):
             self._out.append((peer, known.link.stamp(message, now)))

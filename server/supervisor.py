@@ -195,7 +195,7 @@ class Supervisor:
         assert self._control is not None  # made before the first action
         self._fleet.stop()
         self._control.publish()
-        self._control.leave(reason)
+        self._control.leave(reason, returns=not self._failure and not self._stop_at_eof)
         now = time.monotonic()
         term = now + (DRAIN_SECONDS if drain else LEAVE_SECONDS)
         kill = term + TERM_SECONDS

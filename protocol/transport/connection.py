@@ -18,6 +18,7 @@ from ..errors import GenserverError
 from ..messages import Open, Status
 from ..spec import ElementSpec
 from ..stream import Delivery, PulledStream, Window
+from ..watch import GIVE_UP_AFTER
 from .core import Consumer, Core
 from .inbox import Inbox
 from .platform import after_fork_in_child
@@ -77,18 +78,24 @@ class StreamHandle:
 class Connection:
     """Any thread. Call `release` when done; nothing else ends it."""
 
-    def __init__(self, endpoint: Endpoint, transport: str) -> None:
+    def __init__(self, endpoint: Endpoint, transport: str, give_up_after: float) -> None:
         self.endpoint = endpoint
         self.users = 0
         self._streams = itertools.count(1)
         self._core = Core(
-            acquire_loop(), endpoint, transport, on_idle=self._may_end, on_failure=self._forget
-        )
+            acquire_loop(), endpoint, transport, give_up_after=give_up_after,
+            on_idle=self._may_end, on_failure=self._forget,
+        )  # fmt: skip
 
     @property
     def status(self) -> Status | None:
-        """What the server said last."""
+        """What the server said last that holds for its streams."""
         return self._core.status
+
+    @property
+    def absence(self) -> str:
+        """Why it does not serve at the moment, or ""."""
+        return self._core.absence
 
     @property
     def error(self) -> GenserverError | None:
@@ -113,11 +120,12 @@ class Connection:
     def transports(self) -> set[str]:
         """How the workers can be reached: "memory", "ipc", "tcp"; `EndpointError` where one cannot.
 
-        The status has arrived.
+        The status has arrived. Of a worker that is being started again nothing is known.
         """
         status = self._core.status
         assert status is not None  # the callers waited for it
-        return {self._core.route_to(worker.index).transport for worker in status.workers}
+        there = [worker.index for worker in status.workers if not worker.between_lives]
+        return {self._core.route_to(worker).transport for worker in there}
 
     def open(
         self, worker: int, opening: Open, spec: ElementSpec, window: Window, inbox: Inbox,
@@ -162,7 +170,7 @@ class Connection:
         self._core.idle_since = None
 
 
-_connections: dict[tuple[Endpoint, str], Connection] = {}
+_connections: dict[tuple[Endpoint, str, float], Connection] = {}
 _sharing = threading.Lock()
 
 
@@ -171,12 +179,18 @@ def _drop(connection: Connection) -> None:
         del _connections[key]
 
 
-def connect(endpoint: Endpoint, transport: str = "auto") -> Connection:
-    """The process's connection to ``endpoint``, made when there is none. Any thread."""
+def connect(
+    endpoint: Endpoint, transport: str = "auto", give_up_after: float = GIVE_UP_AFTER
+) -> Connection:
+    """The process's connection to ``endpoint``, made when there is none. Any thread.
+
+    A peer that is silent or away for ``give_up_after`` seconds is given up.
+    """
+    key = endpoint, transport, give_up_after
     with _sharing:
-        connection = _connections.get((endpoint, transport))
+        connection = _connections.get(key)
         if connection is None:
-            connection = _connections[endpoint, transport] = Connection(endpoint, transport)
+            connection = _connections[key] = Connection(*key)
         connection.adopt()
         return connection
 

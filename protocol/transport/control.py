@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from ..errors import RemoteProtocolError
-from ..link import DEAD_AFTER, Link, Numbered
+from ..link import DEAD_AFTER, UNGREETED, Link, Numbered
 from ..messages import Beat, Error, ErrorCode, GoAway, Hello, Message, Role, Status, Welcome
 from ..tables import LinkState
 from ..version import MAGIC, compatible, refusal_of
@@ -27,6 +27,7 @@ class ControlEnd(Bound):
         self._incarnation = incarnation
         self._status = status
         self._links: dict[bytes, Link] = {}
+        self._goodbye: GoAway | None = None
 
     def tick(self, now: float) -> None:
         for peer, link in list(self._links.items()):
@@ -39,7 +40,7 @@ class ControlEnd(Bound):
         link = self._links.get(peer)
         if link is None:
             if not isinstance(numbered.message, Hello):
-                raise RemoteProtocolError("the first message must be HELLO")
+                raise RemoteProtocolError(UNGREETED)
             link = self._links[peer] = Link(Role.SERVER, now)
         if link.receive(numbered, now) and isinstance(numbered.message, Hello):
             self._hello(peer, numbered.message, now)
@@ -48,7 +49,9 @@ class ControlEnd(Bound):
 
     def refuse(self, peer: bytes, text: str, now: float) -> None:
         link = self._links.get(peer)
-        if link is not None and link.state in (LinkState.GREETING, LinkState.READY):
+        if link is None:
+            self.deliver(peer, Numbered(0, Error(ErrorCode.STRANGER.value, text)))
+        elif link.state in (LinkState.GREETING, LinkState.READY):
             self._say(peer, Error(ErrorCode.PROTOCOL.value, text), now)
         self._part(peer)
 
@@ -59,12 +62,14 @@ class ControlEnd(Bound):
             if link.state is LinkState.READY:
                 self._say(peer, self._status(), now)
 
-    def leave(self, reason: str) -> None:
-        """Say goodbye to all trainers."""
+    def leave(self, reason: str, *, returns: bool = False) -> None:
+        """Say goodbye to all trainers, also to those who still come; ``returns`` when another life
+        of the server may answer here soon."""
+        self._goodbye = GoAway(reason, returns)
         now = time.monotonic()
         for peer, link in list(self._links.items()):
             if link.state is LinkState.READY:
-                self._say(peer, GoAway(reason), now)
+                self._say(peer, self._goodbye, now)
 
     def _hello(self, peer: bytes, hello: Hello, now: float) -> None:
         if hello.magic != MAGIC or not compatible(hello.major):
@@ -73,6 +78,8 @@ class ControlEnd(Bound):
             return
         self._say(peer, Welcome(self._incarnation), now)
         self._say(peer, self._status(), now)
+        if self._goodbye is not None:
+            self._say(peer, self._goodbye, now)
 
     def _say(self, peer: bytes, message: Message, now: float) -> None:
         link = self._links.get(peer)

@@ -1,7 +1,8 @@
 """A connection's state on the I/O thread: the control link, and a data link to each worker in use.
 
-Owns the links, and through them the sockets; decides who is given up. Every method runs on the
-loop's thread; `status`, `error` and `changed` are shared with the threads that hold a `Connection`.
+Owns the links, and through them the sockets. `Watch` decides whom to link again, to wait for and to
+give up; this carries it out. Every method runs on the loop's thread; `status`, `error`, `absence`
+and `changed` are shared with the threads that hold a `Connection`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from ..endpoint import Endpoint
@@ -19,11 +20,8 @@ from ..errors import (
     GeneratorError,
     GenserverError,
     InternalError,
-    PeerLost,
     Rejected,
-    ServerStopped,
     Unreachable,
-    WorkerDied,
 )
 from ..messages import Error, Fail, Status
 from ..spec import ElementSpec
@@ -33,13 +31,16 @@ from ..trainer_end import (
     Ended,
     Event,
     Failed,
+    Forgotten,
     Left,
+    Lost,
     Reborn,
     Refused,
     Suspect,
     Told,
     Welcomed,
 )
+from ..watch import Abandon, Action, GiveUp, Renew, Resume, Say, Watch
 from .buffers import BufferPool
 from .distance import Route, choose_route
 from .inbox import Inbox
@@ -52,8 +53,6 @@ __all__ = ["Consumer", "Core"]
 
 logger = logging.getLogger("genserver")
 
-#: Silence, new links included, after which a peer is given up (design 8), in seconds.
-GIVE_UP_AFTER = 120.0
 #: A server says its STATUS right after WELCOME. Who has not after so long (seconds) is a worker.
 STATUS_WITHIN = 2.0
 #: A connection that nobody uses is kept so long (seconds): the next epoch starts at once.
@@ -71,6 +70,7 @@ class Consumer:
 @dataclass(slots=True)
 class _Worker:
     link: PeerLink
+    #: By the id of their stream.
     consumers: dict[int, Consumer] = field(default_factory=dict)
 
 
@@ -78,15 +78,17 @@ class Core:
     """What a `Connection` is on the I/O thread."""
 
     def __init__(
-        self, loop: Loop, endpoint: Endpoint, transport: str, *,
+        self, loop: Loop, endpoint: Endpoint, transport: str, *, give_up_after: float,
         on_idle: Callable[[], bool], on_failure: Callable[[], None],
     ) -> None:  # fmt: skip
-        """``on_idle`` is asked when nobody has used it for `GRACE` whether it may end, and
-        ``on_failure`` told that it is of no more use."""
+        """``give_up_after`` is `Watch`'s. ``on_idle`` is asked when nobody has used it for `GRACE`
+        whether it may end, and ``on_failure`` told that it is of no more use."""
         self.loop = loop
         self.endpoint = endpoint
         self.changed = threading.Condition()
-        self.status: Status | None = None
+        self._watch = Watch(str(endpoint), give_up_after, time.monotonic())
+        #: What a waiting trainer is told while the server is away.
+        self.absence = ""
         self.error: GenserverError | None = None
         self.idle_since: float | None = None
         self._transport = transport
@@ -104,6 +106,11 @@ class Core:
         self._forget_signals = on_interrupt(self._interrupt, self._crashed)
         loop.call(self._start)
 
+    @property
+    def status(self) -> Status | None:
+        """What the server said last that holds for the streams. Any thread."""
+        return self._watch.status
+
     # Posted by `Connection` and `StreamHandle`.
 
     def open(self, worker: int, consumer: Consumer) -> None:
@@ -112,18 +119,29 @@ class Core:
             return
         peer = self._workers.get(worker)
         if peer is None:
+            peer = self._use(worker, consumer)
+        if peer is not None:
+            peer.consumers[consumer.pulled.id] = consumer
+            peer.link.end.open(consumer.pulled, time.monotonic())
+            peer.link.flush()
+            self._act(self._watch.opened(worker))
+
+    def _use(self, worker: int, consumer: Consumer) -> _Worker | None:
+        """A worker that nobody has used yet; None when it cannot be."""
+        memory = consumer.pulled.window.held
+        made = _Worker(self._new_link(worker, memory))
+        reachable = self._watch.reachable(worker)
+        if reachable:
             try:
                 self._explain(worker, self.route_to(worker))
             except EndpointError as error:
                 consumer.inbox.fail(error)
-                return
-            memory = consumer.pulled.window.held
-            peer = self._workers[worker] = _Worker(self._new_link(worker, memory))
-            peer.link.link()
-        peer.consumers[consumer.pulled.id] = consumer
-        peer.link.end.open(consumer.pulled, time.monotonic())
-        peer.link.flush()
-        self._check_alive(worker)
+                return None
+        self._watch.use(worker)
+        self._workers[worker] = made
+        if reachable:
+            made.link.link()
+        return made
 
     def took(self, worker: int, stream: int, delivery: Delivery) -> None:
         peer = self._workers.get(worker)
@@ -168,23 +186,15 @@ class Core:
         for link in links:
             link.tick(now)
         self._buffers.tick(now)
-        self._give_up(now)
+        heard = {index: worker.link.end.heard for index, worker in self._workers.items()}
+        wanted = [index for index, worker in self._workers.items() if worker.consumers]
+        if self.error is None:
+            self._act(self._watch.tick(now, heard, wanted))
+        self.absence = self._watch.absence(now)
         self._expect_status(now)
         idle = self.idle_since is not None and now - self.idle_since >= GRACE
         if idle and self._on_idle():
             self._retire()
-
-    def _give_up(self, now: float) -> None:
-        """Whoever was silent for too long, new links included, ends its streams with an error."""
-        assert self._control is not None  # set before the first tick
-        silent = now - self._control.heard
-        if silent >= GIVE_UP_AFTER and self.error is None and self.status is not None:
-            self._fail(PeerLost(endpoint=str(self.endpoint), peer="the server", seconds=silent))
-        for index, worker in self._workers.items():
-            silent = now - worker.link.heard
-            if silent >= GIVE_UP_AFTER and worker.consumers:
-                lost = PeerLost(endpoint=str(self.endpoint), peer=f"worker {index}", seconds=silent)
-                self._fail_worker(index, lost)
 
     def _expect_status(self, now: float) -> None:
         """Who welcomes and says no STATUS is a worker: its port follows the server's own."""
@@ -239,23 +249,30 @@ class Core:
             )
 
     def _on_control(self, event: Event) -> None:
+        assert self._control is not None  # it is its event
+        now = time.monotonic()
+        if self.error is not None:
+            return
         if isinstance(event, Told):
-            with self.changed:
-                self.status = event.status
-                self.changed.notify_all()
-            for worker in list(self._workers):
-                self._check_alive(worker)
+            self._act(self._watch.told(event.status, now))
         elif isinstance(event, Welcomed):
             self._welcomed = True
         elif isinstance(event, Refused):
             self._fail(Rejected(str(self.endpoint), event.error.code, event.error.text))
         elif isinstance(event, Left):
-            self._fail(ServerStopped(endpoint=str(self.endpoint), reason=event.reason))
+            self._act(self._watch.left(event.reason, event.returns, now))
+            if event.returns:
+                self._control.link_later()
+        elif isinstance(event, Lost):
+            self._act(self._watch.lost(now, self._control.end.heard))
         elif isinstance(event, Reborn):
-            reason = "another server answers there now"
-            self._fail(ServerStopped(endpoint=str(self.endpoint), reason=reason))
-        elif isinstance(event, Suspect) and self.status is not None:
-            logger.warning("the server at %s is silent", self.endpoint)
+            self._control.end.resume(now)
+            self._act(self._watch.reborn())
+        elif isinstance(event, Suspect):
+            self._act(self._watch.suspect())
+        with self.changed:
+            self.absence = self._watch.absence(now)
+            self.changed.notify_all()
 
     def _on_worker(self, worker: int, event: Event) -> None:
         consumers = self._workers[worker].consumers
@@ -276,7 +293,32 @@ class Core:
                 worker, Rejected(str(self.endpoint), event.error.code, event.error.text)
             )
         elif isinstance(event, Reborn):
-            self._fail_worker(worker, self._died(worker, "another process took its place"))
+            self._act(self._watch.worker_reborn(worker))
+        elif isinstance(event, Forgotten):
+            self._act(self._watch.worker_forgot(worker, event.streams))
+        elif isinstance(event, Welcomed):
+            self._watch.welcomed(worker)
+
+    def _act(self, actions: list[Action]) -> None:
+        """Carry out what the watch decides."""
+        for action in actions:
+            if isinstance(action, Say):
+                logger.warning("%s", action.text)
+            elif isinstance(action, Renew):
+                self._workers[action.worker].link.renew()
+            elif isinstance(action, Resume):
+                self._resume(action)
+            elif isinstance(action, Abandon):
+                self._fail_worker(action.worker, action.error, action.streams)
+            elif isinstance(action, GiveUp):
+                self._fail(action.error)
+
+    def _resume(self, action: Resume) -> None:
+        again = self._workers[action.worker].link.end.resume(time.monotonic())
+        begun = [pulled.next for pulled in again if pulled.next > pulled.opening.start]
+        line = self._watch.gone_on(action.worker, begun, action.why)
+        if line:
+            logger.warning("%s", line)
 
     def _failure(self, consumer: Consumer, failure: Fail | Error) -> GenserverError:
         if isinstance(failure, Error):
@@ -287,20 +329,16 @@ class Core:
             kind=failure.kind, text=failure.text, traceback=failure.traceback,
         )  # fmt: skip
 
-    def _check_alive(self, worker: int) -> None:
-        assert self.status is not None  # streams are opened after the status arrived
-        state = self.status.workers[worker]
-        if state.state == "failed":
-            self._fail_worker(worker, self._died(worker, state.cause))
-
-    def _died(self, worker: int, cause: str) -> WorkerDied:
-        return WorkerDied(endpoint=str(self.endpoint), worker=worker, cause=cause)
-
-    def _fail_worker(self, worker: int, error: GenserverError) -> None:
-        consumers = self._workers[worker].consumers
-        for consumer in consumers.values():
-            consumer.inbox.fail(error)
-        consumers.clear()
+    def _fail_worker(
+        self, worker: int, error: GenserverError, streams: Collection[int] | None = None
+    ) -> None:
+        """End a worker's streams, all or those that are named."""
+        peer = self._workers[worker]
+        for stream in list(peer.consumers if streams is None else streams):
+            consumer = peer.consumers.pop(stream, None)
+            peer.link.end.close(stream, time.monotonic())
+            if consumer is not None:
+                consumer.inbox.fail(error)
 
     def _fail(self, error: GenserverError) -> None:
         with self.changed:

@@ -24,10 +24,9 @@ from ..codec import (
     placed_in,
 )
 from ..errors import EndpointError, RemoteProtocolError
-from ..link import DEAD_AFTER, Numbered
+from ..link import OVERSLEPT, Numbered
 from ..messages import Item, Message
 from ..spec import ElementSpec
-from ..tables import LinkState
 from ..trainer_end import Event, Lost, TrainerEnd
 from .borrower import Borrower
 from .buffers import BufferPool
@@ -42,9 +41,8 @@ logger = logging.getLogger("genserver")
 
 #: Back-off between new links after a loss, in seconds: first and longest.
 RELINK_FIRST, RELINK_LONGEST = 0.1, 5.0
-#: A tick that comes so late (seconds) means that this process slept; the peer is judged at the
-#: next one, when what arrived meanwhile has been read.
-OVERSLEPT = 2.0
+#: Seconds until the next look at a peer that said goodbye and may return.
+RETURN_AFTER = 0.5
 
 
 class PeerLink:
@@ -68,8 +66,6 @@ class PeerLink:
         """
         now = time.monotonic()
         self.end = TrainerEnd(session, now)
-        #: When the peer was last heard on any link, monotonic seconds.
-        self.heard = now
         self._loop = loop
         self._route = route
         self._buffers = buffers
@@ -78,13 +74,14 @@ class PeerLink:
         self._on_event = on_event
         self._spec = spec
         self._dealer: Dealer | None = None
-        self._relink_at = now
+        self._relink_at: float | None = None
         self._back_off = RELINK_FIRST
         self._ticked = now
 
     def link(self) -> None:
         """Make a new link; the old socket is thrown away."""
         self._drop_socket()
+        self._relink_at = None
         try:
             route = self._route()
             self._dealer = Dealer(route.endpoint)
@@ -103,6 +100,17 @@ class PeerLink:
         self._loop.add(self._dealer, self._readable)
         self.flush()
 
+    def renew(self) -> None:
+        """The peer is another by now: make a new link, when what the old one sent has been read."""
+        self._drain()
+        self._back_off = RELINK_FIRST
+        self.link()
+
+    def link_later(self) -> None:
+        """The peer said goodbye, and may return."""
+        self._drop_socket()
+        self._link_at(time.monotonic() + RETURN_AFTER)
+
     def close(self) -> None:
         """Say goodbye and close."""
         self.end.leave("the trainer is done", time.monotonic())
@@ -119,14 +127,11 @@ class PeerLink:
         """Let time pass."""
         slept, self._ticked = now - self._ticked, now
         if slept > OVERSLEPT:
-            self.heard = now  # whoever slept cannot say that others were silent
-            if slept > DEAD_AFTER:
-                self._dispatch(self.end.lose("this process slept, and was given up"))
-            return
+            self._drain()  # what arrived meanwhile tells how the peer fares
         self._dispatch(self.end.tick(now))
         self._release()
         self.flush()
-        if self.end.link.state is LinkState.LOST and now >= self._relink_at:
+        if self._relink_at is not None and now >= self._relink_at:
             self._back_off = min(self._back_off * 2, RELINK_LONGEST)
             self.link()
 
@@ -171,10 +176,18 @@ class PeerLink:
         for event in events:
             if isinstance(event, Lost):
                 logger.info("a link was lost: %s", event.reason)
-                self._relink_at = time.monotonic() + self._back_off
-                self._loop.hurry(self._relink_at)
                 self._drop_socket()
+                self._link_at(time.monotonic() + self._back_off)
             self._on_event(event)
+
+    def _link_at(self, at: float) -> None:
+        self._relink_at = at
+        self._loop.hurry(at)
+
+    def _drain(self) -> None:
+        """Read what has arrived; it is bounded by credit."""
+        while self._readable():
+            pass
 
     def _readable(self) -> bool:
         dealer = self._dealer
@@ -183,8 +196,7 @@ class PeerLink:
             return False
         try:
             numbered = self._read(dealer, header)
-            self.heard = time.monotonic()
-            events = self.end.receive(numbered, self.heard)
+            events = self.end.receive(numbered, time.monotonic())
             self._back_off = RELINK_FIRST
         except RemoteProtocolError as error:
             dealer.skip()

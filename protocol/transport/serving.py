@@ -91,10 +91,9 @@ class DataEnd(Bound):
         if self._lender is not None:
             self._lender.close()
 
-    def leave(self, reason: str) -> None:
-        """Say goodbye to all trainers."""
-        now = time.monotonic()
-        self.end.leave(reason, now)
+    def leave(self, reason: str, *, returns: bool = False) -> None:
+        """Say goodbye to all trainers; ``returns`` when another life is going to take over."""
+        self.end.leave(reason, time.monotonic(), returns=returns)
         self._send()
 
     def _apply(self, events: list[Event]) -> None:

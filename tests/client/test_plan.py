@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from genserver.client.options import OptionError, PullOptions
 from genserver.client.plan import GIB, INFINITE, MIB, UNKNOWN, Plan, PlanError, make_plan
@@ -62,6 +64,14 @@ def test_the_seed_is_the_trainers_or_the_servers() -> None:
     assert plan(status(), seed=9).seed == 9
 
 
+def test_other_elements_after_a_death_are_not_deterministic() -> None:
+    """A server that goes on with random ones is refused together with deterministic=True."""
+    random = replace(status(2), recovery="stream")
+    assert plan(random).count == 2
+    with pytest.raises(PlanError, match="--recovery stream"):
+        plan(status(1), random, deterministic=True)
+
+
 def test_the_window_stays_within_the_budget() -> None:
     """Small elements: 128 MiB a worker; large: four; a small machine: a quarter of its memory; and
     never more than half of what may be held."""
@@ -107,8 +117,8 @@ def test_a_count_of_batches_is_known_where_each_workers_elements_are() -> None:
 @pytest.mark.parametrize(
     "options",
     [{"seed": -1}, {"epoch": -1}, {"transport": "pigeon"}, {"memory_budget": 0},
-     {"connect_timeout": 0.0}, {"first_element_timeout": -1.0}, {"batch": 0},
-     {"batch": 2**20 + 1}, {"drop_remainder": True}],
+     {"connect_timeout": 0.0}, {"first_element_timeout": -1.0}, {"give_up_after": 0.0},
+     {"batch": 0}, {"batch": 2**20 + 1}, {"drop_remainder": True}],
 )  # fmt: skip
 def test_options_that_cannot_be_are_refused_by_name(options: dict[str, object]) -> None:
     """The sentence names the option."""

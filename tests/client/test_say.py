@@ -8,10 +8,6 @@ import sys
 import pytest
 from genserver.client.options import PullOptions
 from genserver.client.source import Reach, Source, say
-from genserver.protocol.endpoint import parse_endpoint
-from genserver.protocol.messages import Status
-from genserver.protocol.trainer_end import Suspect
-from genserver.protocol.transport.connection import connect
 
 
 def test_a_program_without_standard_error_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,16 +65,3 @@ def test_the_state_of_several_servers_is_said(said: list[str], free: str) -> Non
     finally:
         reach.release()
     assert said[1].endswith(f"({free} does not answer; tcp://127.0.0.1:1 does not answer)")
-
-
-def test_a_server_that_never_answered_is_not_silent(caplog: pytest.LogCaptureFixture) -> None:
-    """The line of a server that fell silent is for one that had said something."""
-    connection = connect(parse_endpoint("tcp://127.0.0.1:1"))
-    try:
-        connection._core._on_control(Suspect())
-        assert caplog.text == ""
-        connection._core.status = Status("ready", "scans:cubes", "off", 0, -2, "", None)
-        connection._core._on_control(Suspect())
-        assert "is silent" in caplog.text
-    finally:
-        connection.release()

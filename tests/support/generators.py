@@ -69,6 +69,13 @@ def napping(worker: Worker, seconds: float = 0.25, n: int = 10**9) -> Iterator[n
         yield np.int64(number)
 
 
+def hopeless(seconds: float) -> Iterator[np.int64]:
+    """Takes its time to fail before the first element."""
+    time.sleep(seconds)
+    raise OSError("the disk is gone")
+    yield np.int64(0)
+
+
 def stuck(worker: Worker) -> Iterator[np.int64]:
     """Gives one element and takes an hour for the next."""
     yield np.int64(worker.index)

@@ -15,7 +15,7 @@ import numpy as np
 from genserver.protocol.chunk import Chunk, ChunkBuilder
 from genserver.protocol.codec import ItemHeader, decode_header, decode_item, encode
 from genserver.protocol.errors import RemoteProtocolError
-from genserver.protocol.link import Numbered
+from genserver.protocol.link import UNGREETED, Numbered
 from genserver.protocol.messages import Open
 from genserver.protocol.normalize import Normalizer
 from genserver.protocol.spec import parse_spec
@@ -25,6 +25,7 @@ from genserver.protocol.trainer_end import (
     Ended,
     Event,
     Failed,
+    Forgotten,
     Lost,
     Reborn,
     TrainerEnd,
@@ -256,7 +257,7 @@ class Net:
             self.worker.apply(self.worker.end.receive(wire.peer, numbered, self.now))
         except RemoteProtocolError as error:
             # The only breach that loss and death can look like.
-            if error.reason != "the first message must be HELLO":
+            if error.reason != UNGREETED:
                 raise
             self.worker.end.refuse(wire.peer, error.reason, self.now)
         self.collect()
@@ -332,6 +333,8 @@ class Net:
 
     def _happened(self, trainer: SimTrainer, events: list[Event]) -> None:
         trainer.apply(events)
+        if any(isinstance(event, Reborn | Forgotten) for event in events):
+            trainer.end.resume(self.now)
         if any(isinstance(event, Lost) for event in events):
             self.connect(trainer)
 

@@ -116,7 +116,7 @@ _workers = st.builds(
 #: Every message but ITEM, with every field anywhere in its range.
 messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Hello, _u64, _u63, _streams, features=_features),
-    st.builds(Welcome, _u64, features=_features),
+    st.builds(Welcome, _u64, features=_features, streams=st.none() | _streams),
     st.builds(Error, _text, _text, st.none() | _u63),
     st.builds(
         Status, _text, _text, st.text(max_size=16), _u64, st.integers(-2, U63), _text,
