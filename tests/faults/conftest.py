@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from genserver.protocol.transport import core, platform
+from genserver.protocol.transport.process import acquire_loop, release_loop
 
 from ..support.processes import eventually
 from ..support.proxy import Proxy, ports_of
@@ -15,6 +16,13 @@ from ..support.remains import Remains
 from ..support.servers import Serve
 
 Serving = Callable[..., tuple[str, Proxy]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def wake_up() -> None:
+    """What the I/O loop keeps for the life of the process is no remains of a test."""
+    acquire_loop()
+    release_loop()
 
 
 @pytest.fixture(autouse=True)

@@ -7,18 +7,21 @@ after ``as_numpy_iterator``.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import count
 from typing import Any
 
+from genserver.client import Client
 from genserver.protocol.errors import GenserverError
 
 from .hashed import TINY, crc_of, payload
 
-__all__ = ["Checker", "Fault", "Kind", "Life", "consume"]
+__all__ = ["Checker", "Fault", "Kind", "Life", "consume", "limited"]
 
 #: Faults that are kept, and elements of one stream that may be missing: the rest would say no more.
 MOST_FAULTS, MOST_MISSING = 20, 100_000
@@ -192,6 +195,18 @@ def consume(
     except GenserverError as error:
         return error
     return None
+
+
+@contextmanager
+def limited(client: Client, seconds: float) -> Iterator[None]:
+    """After so many seconds the client is closed, and whoever waits for it gets `Closed`."""
+    timer = threading.Timer(seconds, client.close)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def _names_a_stream(end: BaseException) -> bool:

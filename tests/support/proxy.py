@@ -62,6 +62,7 @@ class Proxy:
     def __init__(self, ports: list[int], *, host: str = "127.0.0.2", to: str = "127.0.0.1") -> None:
         """Forwards each of ``ports`` of ``host`` to the same one of ``to``."""
         self.host = host
+        self.ports = ports
         self._to = to
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)

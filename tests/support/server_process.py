@@ -1,4 +1,4 @@
-"""``genserver serve`` as a user runs it, at ports of its own, so that it can be killed and restarted.
+"""``genserver serve`` as a user runs it, at ports of its own: it can be killed and restarted.
 
 Owns the process, which a `Server` would not let go of. Imports no pytest: benchmarks use it, too.
 """
