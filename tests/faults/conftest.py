@@ -11,9 +11,10 @@ from genserver.protocol.transport import core, platform
 from genserver.protocol.transport.process import acquire_loop, release_loop
 
 from ..support.processes import eventually
-from ..support.proxy import Proxy, ports_of
+from ..support.proxy import Proxy
 from ..support.remains import Remains
 from ..support.servers import Serve
+from ..support.status import ports_of
 
 Serving = Callable[..., tuple[str, Proxy]]
 

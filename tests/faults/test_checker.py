@@ -136,6 +136,18 @@ def test_the_lives_of_a_worker_are_told_apart() -> None:
     assert [life.first for life in checker.lives(0)] == [0, 2]
 
 
+def test_a_random_generators_lives_count_for_themselves() -> None:
+    """Each from 0, and each without a gap."""
+    for left_out, found in ((None, []), (3, [Kind.GAP])):
+        checker = Checker([None], by_life=True)
+        consume(log((0, 0), (0, 1)), checker)
+        later = log(*((0, number) for number in range(5) if number != left_out))
+        consume(
+            [(label + np.array([0, 0, 0, 1]), data, crc) for label, data, crc in later], checker
+        )
+        assert [fault.kind for fault in checker.judge(whole=False)] == found
+
+
 def test_the_generators_make_what_the_checker_expects() -> None:
     """Seeking or not, from the first element on or from later."""
     for index in range(3):

@@ -12,8 +12,8 @@ from genserver.client import Client
 
 from ..support.checker import Checker, consume, limited
 from ..support.hashed import share
-from ..support.proxy import ports_of
 from ..support.servers import Serve
+from ..support.status import ports_of
 
 WORKERS, N = 2, 2000
 ARGUMENTS = {"n": N, "pause": 0.0005}

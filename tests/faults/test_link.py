@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from genserver.client import Client
+from genserver.client import Client, PeerLost
 from genserver.protocol import trainer_end
+from genserver.protocol.transport import core
 
 from ..support.checker import Checker, consume, limited
 from ..support.hashed import LARGE, TINY, share
@@ -121,6 +122,23 @@ def test_a_partition_that_outlasts_the_patience_is_repaired_by_replay(
         proxy.heal()
         assert consume(elements, checker) is None
         assert proxy.accepted > before
+
+
+def test_a_server_that_never_returns_is_an_error(
+    through_proxy: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`PeerLost` with the endpoint, after the time for it; what came before is right."""
+    monkeypatch.setattr(trainer_end, "DEAD_AFTER", 1.5)
+    monkeypatch.setattr(core, "GIVE_UP_AFTER", 2.5)
+    endpoint, proxy = through_proxy("hashed:open_ended", workers=WORKERS)
+    checker = Checker([None] * WORKERS)
+    with Client(endpoint, transport="tcp") as client, limited(client, LIMIT):
+        elements = iter(client)
+        assert consume(elements, checker, limit=100) is None
+        proxy.hold()
+        end = consume(elements, checker)
+    checker.check(end)
+    assert isinstance(end, PeerLost)
 
 
 def test_bytes_that_come_one_by_one(through_proxy: Serving) -> None:

@@ -76,16 +76,18 @@ class Checker:
 
     def __init__(
         self, each: Sequence[int | None], *, nbytes: int = TINY, epochs: Iterable[int] = (0,),
-        start: Sequence[int] | None = None, in_turn: bool = False,
+        start: Sequence[int] | None = None, in_turn: bool = False, by_life: bool = False,
     ) -> None:  # fmt: skip
         """``each`` worker makes so many elements an epoch, None for one without end.
 
         ``start`` is each worker's first element in the first epoch, of a pass that was resumed.
-        With ``in_turn`` the workers' elements must come one by one in turn.
+        With ``in_turn`` the workers' elements must come one by one in turn; with ``by_life`` each
+        process of a worker counts from 0, as a random generator's does.
         """
         self.faults: list[Fault] = []
         self.taken = 0
         self._nbytes = nbytes
+        self._by_life = by_life
         self._each = list(each)
         epochs = list(epochs)
         self._streams = {
@@ -113,6 +115,8 @@ class Checker:
             self._found(Kind.CONTENT, f"{stream.name}, element {number}")
         if not stream.lives or stream.lives[-1].pid != pid:
             stream.lives.append(Life(pid, number, time.monotonic()))
+            if self._by_life:
+                stream.next = 0
         self._place(stream, number)
 
     def judge(self, end: BaseException | None = None, *, whole: bool = True) -> list[Fault]:

@@ -23,7 +23,7 @@ from genserver.server import Worker
 
 __all__ = [
     "LARGE", "ORDERS", "TINY", "Element", "counting", "crc_of", "make", "open_ended", "payload",
-    "seeking", "share",
+    "poisoned", "seeking", "share",
 ]  # fmt: skip
 
 #: Bytes of a payload: what travels in a chunk with others, and what travels by itself.
@@ -82,12 +82,28 @@ def counting(
         yield _next(worker, number, nbytes, pause, orders)
 
 
-def open_ended(worker: Worker, nbytes: int = TINY, pause: float = 0.0) -> Iterator[Element]:
-    """Like `counting`, for ever."""
+def open_ended(
+    worker: Worker, nbytes: int = TINY, pause: float = 0.0, made: str = ""
+) -> Iterator[Element]:
+    """Like `counting`, for ever.
+
+    In the folder ``made`` a file named by the process is as long as the elements it made are many.
+    """
     number = 0
-    while True:
-        yield _next(worker, number, nbytes, pause, "")
-        number += 1
+    with open(Path(made) / str(os.getpid()) if made else os.devnull, "ab", buffering=0) as tally:
+        while True:
+            element = _next(worker, number, nbytes, pause, "")
+            tally.write(b".")
+            yield element
+            number += 1
+
+
+def poisoned(worker: Worker, at: int = 50, n: int = 1000) -> Iterator[Element]:
+    """Worker 1 dies in native code whenever it makes its element ``at``."""
+    for number in range(worker.start, share(worker.index, worker.count, n)):
+        if worker.index == 1 and number == at:
+            os.abort()
+        yield _next(worker, number, TINY, 0.0, "")
 
 
 def _next(worker: Worker, number: int, nbytes: int, pause: float, orders: str) -> Element:

@@ -18,10 +18,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, TypeVar
 
-from genserver.protocol.endpoint import parse_endpoint
-from genserver.protocol.transport.connection import connect
-
-__all__ = ["DOWN", "UP", "Proxy", "Toxics", "ports_of"]
+__all__ = ["DOWN", "UP", "Proxy", "Toxics"]
 
 T = TypeVar("T")
 
@@ -259,18 +256,6 @@ class Proxy:
 def _queue() -> asyncio.Queue[tuple[float, bytes]]:
     """What was read and not written yet: (when it may be, bytes), no bytes at the end."""
     return asyncio.Queue(WAITING)
-
-
-def ports_of(endpoint: str, seconds: float = 20.0) -> list[int]:
-    """The ports of a server that is ready: its own and its workers'."""
-    parsed = parse_endpoint(endpoint)
-    connection = connect(parsed)
-    try:
-        status = connection.wait(lambda status: status.state == "ready", seconds)
-        assert status is not None, f"{endpoint} is not ready"
-        return [parsed.port, *(worker.port for worker in status.workers)]
-    finally:
-        connection.release()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -1,6 +1,7 @@
 """``genserver serve`` as a user runs it, at ports of its own: it can be killed and restarted.
 
-Owns the process, which a `Server` would not let go of. Imports no pytest: benchmarks use it, too.
+Owns the process, which a `Server` would not let go of, and the folder of its socket files. Imports
+no pytest: benchmarks use it, too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import random
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -44,10 +46,13 @@ class ServerProcess:
         self.workers = workers
         self.ports = free_ports(workers + 1)
         self.endpoint = f"tcp://127.0.0.1:{self.ports[0]}"
-        self._command = [*_COMMAND, target, "--bind", self.endpoint, "--workers", str(workers)]
+        self._target = target
+        self._command = ["--bind", self.endpoint, "--workers", str(workers)]
         for name, value in (arguments or {}).items():
             self._command += ["--arg", f"{name}={json.dumps(value)}"]
         self._command += options
+        #: Where its socket files are; empty when it has ended properly.
+        self.folder = Path(tempfile.mkdtemp(prefix="gs"))  # short, for sun_path
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed by close
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -63,9 +68,12 @@ class ServerProcess:
         path = [str(SUPPORT), *filter(None, [os.environ.get("PYTHONPATH")])]
         try:
             self._process = subprocess.Popen(
-                [*self._command, "--ready-fd", str(writer)], pass_fds=(writer,), cwd=SUPPORT,
+                [*_COMMAND, self._target, *self._command, "--ready-fd", str(writer)],
+                pass_fds=(writer,), cwd=SUPPORT,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._errors,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path)}, start_new_session=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path),
+                     "XDG_RUNTIME_DIR": str(self.folder)},
+                start_new_session=True,
             )  # fmt: skip
         finally:
             os.close(writer)
@@ -74,6 +82,10 @@ class ServerProcess:
         if not ready:
             self.kill()
             raise RuntimeError(f"the server is not ready: {self.said()}")
+
+    def become(self, target: str) -> None:
+        """Serve another generator from the next `start` on."""
+        self._target = target
 
     def worker_pids(self) -> dict[int, int]:
         """The pids of the workers that live, by index."""
@@ -122,6 +134,7 @@ class ServerProcess:
         if self._process is not None and self._process.poll() is None:
             self.kill()
         self._errors.close()
+        shutil.rmtree(self.folder)
 
 
 def free_ports(count: int) -> list[int]:
