@@ -190,12 +190,13 @@ def test_the_order_of_a_deterministic_pass_survives_cuts(
     through_proxy: Serving, chance: random.Random
 ) -> None:
     """The workers' turns are kept, too."""
-    n = 4000
-    endpoint, proxy = through_proxy("hashed:seeking", workers=3, arguments={"n": n})
+    n = 3000
+    arguments = {"n": n, "pause": 0.0005}
+    endpoint, proxy = through_proxy("hashed:seeking", workers=3, arguments=arguments)
     checker = Checker([share(w, 3, n) for w in range(3)], in_turn=True)
     with Client(endpoint, transport="tcp", deterministic=True) as client, limited(client, LIMIT):
         elements = iter(client)
-        for moment in sorted(chance.sample(range(1, n), 2)):
+        for moment in sorted(chance.sample(range(1, n // 2), 2)):
             assert consume(elements, checker, limit=moment) is None
             proxy.cut()
         end = consume(elements, checker)

@@ -92,10 +92,10 @@ def test_a_partition_that_outlasts_the_patience_is_repaired_by_replay(
 @slow_to_notice
 def test_connections_that_a_firewall_resets(serve: Serve, other: Host) -> None:
     """RST for every packet during 0.2 s, twice: new connections, and each element once."""
-    with passing(serve, other) as (checker, elements):
-        for moment in (200, 800):
+    with passing(serve, other, n=1500, pause=0.002) as (checker, elements):
+        for moment in (100, 500):
             assert consume(elements, checker, limit=moment) is None
-            other.reset()
+            other.reset(IN)
             time.sleep(0.2)  # the fault
             other.heal()
 
