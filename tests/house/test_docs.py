@@ -66,8 +66,8 @@ def test_operations_lists_every_exit_code() -> None:
     ["server", "client", "protocol", "protocol/transport", "benchmarks", "benchmarks/ways", "docs",
      "examples/mri", "examples/first_hour", "examples/first_hour/before",
      "examples/first_hour/after", "tests/first_hour",
-     "tests", "tests/benchmarks", "tests/integration", "tests/house", "tests/protocol",
-     "tests/server", "tests/client", "tests/support"],
+     "tests", "tests/benchmarks", "tests/faults", "tests/integration", "tests/house",
+     "tests/protocol", "tests/server", "tests/client", "tests/support"],
 )  # fmt: skip
 def test_every_folder_names_its_files(folder: str) -> None:
     """A newcomer finds each module in the annotated tree of its folder, or of the one above."""

@@ -6,56 +6,20 @@ The fixtures reach the tests through tests/conftest.py.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from genserver.server import Server
 
+from .processes import PATIENCE, SUPPORT, alive, eventually, processes_of
+
 __all__ = [
     "PATIENCE", "SUPPORT", "Serve", "alive", "eventually", "processes_of", "runtime_folder",
     "serve",
 ]  # fmt: skip
 
-SUPPORT = Path(__file__).parent
-
-#: A bound on what a loaded machine may need for something that takes milliseconds.
-PATIENCE = 20.0
-
 Serve = Callable[..., Server]
-
-
-def eventually(condition: Callable[[], bool], seconds: float = PATIENCE) -> bool:
-    """Whether ``condition`` comes true within ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)  # between two looks, not instead of one
-    return True
-
-
-def processes_of(pid: int) -> list[int]:
-    """The children of a process."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                stat = (entry / "stat").read_text()
-            except OSError:
-                continue
-            if int(stat.rpartition(")")[2].split()[1]) == pid:
-                found.append(int(entry.name))
-    return found
-
-
-def alive(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.fixture

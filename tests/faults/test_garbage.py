@@ -1,0 +1,88 @@
+"""Strangers at a server's ports during a pass: garbage, other protocols, silence."""
+
+from __future__ import annotations
+
+import random
+import socket
+import struct
+from collections.abc import Callable
+
+import pytest
+from genserver.client import Client
+
+from ..support.checker import Checker, consume, limited
+from ..support.hashed import share
+from ..support.servers import Serve
+from ..support.status import ports_of
+
+WORKERS, N = 2, 2000
+ARGUMENTS = {"n": N, "pause": 0.0005}
+
+#: A ZMTP 3.0 greeting without security, and READY of a DEALER: what follows is a message.
+_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL".ljust(55, b"\0")
+_READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
+_DEALER = _GREETING + b"\x04" + bytes([len(_READY)]) + _READY
+
+
+def noise(chance: random.Random) -> bytes:
+    return chance.randbytes(2000)
+
+
+def http(_: random.Random) -> bytes:
+    return b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def tls(chance: random.Random) -> bytes:
+    return b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + chance.randbytes(508)
+
+
+def nothing(_: random.Random) -> bytes:
+    return b""
+
+
+def half_a_greeting(_: random.Random) -> bytes:
+    return _GREETING[:30]
+
+
+def a_dealer_with_noise(chance: random.Random) -> bytes:
+    frames = [chance.randbytes(chance.randrange(1, 200)) for _ in range(20)]
+    return _DEALER + b"".join(b"\x00" + bytes([len(frame)]) + frame for frame in frames)
+
+
+def a_huge_announcement(_: random.Random) -> bytes:
+    return _DEALER + b"\x02" + struct.pack(">Q", 2**62) + bytes(1000)
+
+
+def a_hello_of_another_protocol(_: random.Random) -> bytes:
+    frame = b"\x83\xa1k\x01\xa1l\x00\xa1m\xa3xyz"
+    return _DEALER + b"\x00" + bytes([len(frame)]) + frame
+
+
+KINDS = [noise, http, tls, nothing, half_a_greeting, a_dealer_with_noise, a_huge_announcement,
+         a_hello_of_another_protocol]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_strangers_do_not_disturb_a_pass(
+    serve: Serve, chance: random.Random, kind: Callable[[random.Random], bytes]
+) -> None:
+    """At every port of the server, ten times; they stay connected until the end."""
+    server = serve("hashed:seeking", workers=WORKERS, arguments=ARGUMENTS)
+    ports = ports_of(server.endpoint)
+    checker = Checker([share(worker, WORKERS, N) for worker in range(WORKERS)])
+    strangers: list[socket.socket] = []
+    try:
+        with Client(server.endpoint, transport="tcp") as client, limited(client, 10.0):
+            elements = iter(client)
+            for moment in range(100, 1100, 100):
+                assert consume(elements, checker, limit=moment) is None
+                for port in ports:
+                    stranger = socket.create_connection(("127.0.0.1", port), timeout=5)
+                    strangers.append(stranger)
+                    stranger.sendall(kind(chance))
+            end = consume(elements, checker)
+    finally:
+        for stranger in strangers:
+            stranger.close()
+    checker.check(end)
+    assert end is None

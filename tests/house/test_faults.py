@@ -1,0 +1,54 @@
+"""The table of promises names tests that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+FAULTS = ROOT / "docs" / "faults.md"
+#: A test's own name, or the file of tests that keep a promise together.
+_NAMED = re.compile(r"`(test_\w+|tests/[\w/]+\.py)`")
+
+
+def existing() -> set[str]:
+    """Every test function of the suite."""
+    found: set[str] = set()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        found.update(re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE))
+    return found
+
+
+def test_every_test_that_is_named_exists() -> None:
+    """By its name, in any file, or as a file."""
+    names = _NAMED.findall(FAULTS.read_text())
+    assert len(names) > 20
+    known = existing()
+    missing = [n for n in names if not (n in known or (ROOT / n).is_file())]
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    "row", [line for line in FAULTS.read_text().splitlines() if line.startswith("| ")][1:]
+)
+def test_every_promise_names_its_test(row: str) -> None:
+    """Each row has at least one, in its first cell."""
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert len(cells) == 4
+    assert _NAMED.search(cells[1]), cells[0]
+
+
+def test_every_test_of_a_fault_is_in_the_table_or_of_the_bench() -> None:
+    """A test that no promise names is a promise that nobody can read."""
+    bench = {"test_checker.py", "test_proxy.py", "test_namespaces.py", "test_remains.py"}
+    text = FAULTS.read_text()
+    unnamed = [
+        name
+        for path in sorted((ROOT / "tests" / "faults").glob("test_*.py"))
+        if path.name not in bench
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+        if f"`{name}`" not in text
+    ]
+    assert not unnamed

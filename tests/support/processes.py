@@ -1,0 +1,47 @@
+"""Processes as /proc shows them, and waiting for a condition. Imports no pytest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+__all__ = ["PATIENCE", "SUPPORT", "alive", "eventually", "processes_of"]
+
+#: Where the generators are that tests serve.
+SUPPORT = Path(__file__).parent
+
+#: A bound on what a loaded machine may need for something that takes milliseconds.
+PATIENCE = 20.0
+
+
+def eventually(condition: Callable[[], bool], seconds: float = PATIENCE) -> bool:
+    """Whether ``condition`` comes true within ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)  # between two looks, not instead of one
+    return True
+
+
+def processes_of(pid: int) -> list[int]:
+    """The children of a process."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            if int(stat.rpartition(")")[2].split()[1]) == pid:
+                found.append(int(entry.name))
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
