@@ -25,16 +25,17 @@ from genserver.protocol.errors import (
 from .client import Client
 from .options import OptionError
 from .plan import PlanError
+from .progress import Progress
+from .state import State, StateError
 from .typed import ClientOptions
 
 if TYPE_CHECKING:
     from .tensorflow import Dataset
 
 __all__ = [
-    "from_server", "Client", "ClientOptions", "GenserverError", "Closed", "EndpointError",
-    "GeneratorError",
-    "Interrupted", "OptionError", "PeerLost", "PlanError", "Rejected", "ServerStopped", "Stalled",
-    "Unreachable", "WorkerDied",
+    "from_server", "Client", "ClientOptions", "Progress", "State", "StateError", "GenserverError",
+    "Closed", "EndpointError", "GeneratorError", "Interrupted", "OptionError", "PeerLost",
+    "PlanError", "Rejected", "ServerStopped", "Stalled", "Unreachable", "WorkerDied",
 ]  # fmt: skip
 
 

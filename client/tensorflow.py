@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -47,6 +48,9 @@ Dataset: TypeAlias = "tf.data.Dataset[Any]"
 POLL_SECONDS = 0.1
 #: Elements that wait on the training device, or in front of the step.
 PREFETCH = 2
+
+#: The lane of nobody.
+IDLE = -1
 
 _farewell = Farewell()
 
@@ -129,7 +133,8 @@ def make_dataset(
     workers = f"{plan.count} worker{'s' * (plan.count > 1)}"
     say(f"{', '.join(source.names)}: {workers} {plan.way}, seed {plan.seed}; {plan.memory}")
     dataset = _cut(_pull(source, plan, lanes), plan, lanes)
-    if plan.cardinality != UNKNOWN:
+    # A pass that goes on is shorter than the others, and a length can be asserted of all only.
+    if plan.cardinality != UNKNOWN and (source.progress is None or plan.cardinality == INFINITE):
         length = tf.data.INFINITE_CARDINALITY if plan.cardinality == INFINITE else plan.cardinality
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(length))
     return _prefetched(dataset.with_options(_tf_options(plan.spec)), plan, device, prefetch)
@@ -182,15 +187,26 @@ def _pull(source: Source, plan: Plan, lanes: int) -> Dataset:
     spec, parts = plan.spec, 0 if _is_small(plan) else _group(plan, lanes)
 
     def passes() -> Iterator[tuple[int, int]]:
-        epoch = source.next_epoch()
-        for lane in range(lanes):
-            yield epoch, lane
+        number, begun = source.begin(lanes)
+        yield from ((number, lane) for lane in range(lanes))
+        # Where a pass goes on behind its last element, the next one follows: repeat() would take
+        # no elements for the end of everything.
+        while begun is not None and any(begun.taken) and not begun.handed:
+            if begun.size is None:
+                yield number, IDLE  # until something comes, or the end of all workers
+            else:
+                number, begun = source.begin(lanes)
+                yield from ((number, lane) for lane in range(lanes))
 
-    def pull(epoch: np.int64, lane: np.int64) -> _Runs:
+    def pull(number: np.int64, lane: np.int64) -> _Runs | _Idle:
+        if lane == IDLE:
+            return _Idle()
         keep_freed_memory()  # by now TensorFlow has had it given back
+        begun = source.begun(int(number))
         opened = Lane(
-            source, epoch=int(epoch), expect=spec, lane=int(lane), lanes=lanes, group=max(1, parts)
-        )
+            source, epoch=source.epoch(int(number), begun), expect=spec, lane=int(lane),
+            lanes=lanes, group=max(1, parts), begun=begun,
+        )  # fmt: skip
         return _Runs(opened, spec, parts)
 
     scalar = tf.TensorSpec((), tf.int64)
@@ -208,6 +224,21 @@ def _pull(source: Source, plan: Plan, lanes: int) -> Dataset:
         num_parallel_calls=lanes,
         deterministic=source.options.deterministic,
     )
+
+
+class _Idle:
+    """A lane that only lets some time pass."""
+
+    def __iter__(self) -> _Idle:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            if _farewell.enter():
+                threading.Event().wait(POLL_SECONDS)
+            raise StopIteration
+        finally:
+            _farewell.leave()
 
 
 class _Runs:
