@@ -29,8 +29,8 @@ class Progress:
 
     With ``deterministic=True`` a run that goes on has exactly the elements of an unbroken one, in
     the same order, as long as nothing behind the dataset changes the order, as ``shuffle`` does. In
-    the default order no element is lost, and `State.repeats` of them come again: none with
-    ``cycle_length=1``.
+    the default order no element is lost, and none comes again unless ``cycle_length=`` asks for
+    several lanes: then `State.repeats` of them do.
 
     The dataset's passes are those of training, one after the other: a validation takes a dataset of
     its own. Any thread.

@@ -129,7 +129,7 @@ def make_dataset(
     if prefetch is not None and prefetch < 0:
         raise OptionError(f"prefetch must be 0 or more, not {prefetch}")
     plan = source.plan()
-    lanes = _lane_count(plan, cycle_length, deterministic=source.options.deterministic)
+    lanes = _lane_count(plan, source, cycle_length)
     workers = f"{plan.count} worker{'s' * (plan.count > 1)}"
     say(f"{', '.join(source.names)}: {workers} {plan.way}, seed {plan.seed}; {plan.memory}")
     dataset = _cut(_pull(source, plan, lanes), plan, lanes)
@@ -156,15 +156,17 @@ def _tf_options(spec: ElementSpec) -> tf.data.Options:
     return options
 
 
-def _lane_count(plan: Plan, cycle_length: int | None, *, deterministic: bool) -> int:
+def _lane_count(plan: Plan, source: Source, cycle_length: int | None) -> int:
     """Each has the workers that its runs mix, and a waiting one holds one of tf.data's threads: so
     many that none has less than `GROUP` workers, and at most cores // 2 (design 3)."""
     if cycle_length is not None and not 1 <= cycle_length <= plan.count:
         raise OptionError(f"cycle_length must be 1 to {plan.count}, the number of workers")
-    if deterministic:
+    if source.options.deterministic:
         if cycle_length not in (None, 1):
             raise OptionError("deterministic=True takes the workers in turn, in one lane")
         return 1
+    if source.progress is not None:
+        return cycle_length or 1  # of several lanes nobody knows whose elements were used
     return cycle_length or max(1, min(plan.count // GROUP, usable_cores() // 2))
 
 
