@@ -24,18 +24,21 @@ from genserver.protocol.errors import (
 )
 
 from .client import Client
+from .keras import keras_callback
 from .options import OptionError
 from .plan import PlanError
+from .progress import Progress
+from .state import State, StateError
 from .typed import ClientOptions
 
 if TYPE_CHECKING:
     from .tensorflow import Dataset
 
 __all__ = [
-    "from_server", "Client", "ClientOptions", "GenserverError", "Closed", "EndpointError",
-    "GeneratorError",
-    "Interrupted", "OptionError", "PeerLost", "PlanError", "Rejected",
-    "ServerChanged", "ServerStopped", "Stalled", "Unreachable", "WorkerDied",
+    "from_server", "Client", "ClientOptions", "Progress", "State", "StateError", "keras_callback",
+    "GenserverError", "Closed", "EndpointError", "GeneratorError", "Interrupted", "OptionError",
+    "PeerLost", "PlanError", "Rejected", "ServerChanged", "ServerStopped", "Stalled", "Unreachable",
+    "WorkerDied",
 ]  # fmt: skip
 
 
@@ -63,8 +66,9 @@ def from_server(
     * ``device``: for example "/GPU:0"; the prefetched elements are put there. Must then stay the
       last step of the pipeline, as ``tf.data.experimental.prefetch_to_device`` demands.
     * ``prefetch``: elements, or batches, that wait in front of the training step (default 2).
-    * ``cycle_length``: lanes that pull at once; default max(1, min(workers // 4, cores // 2)). Each
-      mixes its own workers, and holds one of tf.data's threads while it waits.
+    * ``cycle_length``: lanes that pull at once; default max(1, min(workers // 4, cores // 2)), and
+      1 with ``resume=``. Each mixes its own workers, and holds one of tf.data's threads while it
+      waits.
     * ``options``: those of `ClientOptions`.
 
     May be called from any thread, and imports TensorFlow. Waits until the servers are ready, 30 s

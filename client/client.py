@@ -76,7 +76,9 @@ class Client:
 
     def __iter__(self) -> Iterator[Any]:
         """A new pass. Leaving the iterator frees its streams at once."""
-        lane = Lane(self._source, epoch=self._source.next_epoch(), expect=self._plan.spec)
+        number, begun = self._source.begin()
+        epoch = self._source.epoch(number, begun)
+        lane = Lane(self._source, epoch=epoch, expect=self._plan.spec, begun=begun)
         self._lanes = [*(open_ for open_ in self._lanes if not open_.closed), lane]
         try:
             while not lane.ended:

@@ -11,10 +11,12 @@ import time
 from genserver.protocol.errors import Closed, GenserverError, Stalled
 from genserver.protocol.messages import Open
 from genserver.protocol.spec import ElementSpec
+from genserver.protocol.stream import Delivery
 from genserver.protocol.transport.connection import StreamHandle
 from genserver.protocol.transport.inbox import Inbox
 
 from .mixing import GROUP, Mixer, Run, copied
+from .passes import Pass
 from .plan import Member, Plan, PlanError
 from .repeats import Repeats
 from .source import REPORT_EVERY, Reach, Source, say
@@ -27,13 +29,18 @@ class Lane:
 
     def __init__(
         self, source: Source, *, epoch: int, expect: ElementSpec, lane: int = 0, lanes: int = 1,
-        group: int = GROUP,
+        group: int = GROUP, begun: Pass | None = None,
     ) -> None:  # fmt: skip
-        """``expect`` is the spec that the dataset was made for; ``group`` is `Mixer`'s."""
+        """``expect`` is the spec that the dataset was made for; ``group`` is `Mixer`'s; ``begun``
+        says where the workers start, and is told what is handed on."""
         self._source = source
         self._expect = expect
         self._epoch = epoch
-        self._which = slice(lane, None, lanes)
+        self._lane, self._which = lane, slice(lane, None, lanes)
+        self._begun = begun
+        #: The global index of each source, and how many elements of its pass have arrived.
+        self._indices: tuple[int, ...] = ()
+        self._arrived: list[int] = []
         self._reach = Reach(source)
         self._streams: list[StreamHandle] = []
         self._group = group
@@ -102,7 +109,7 @@ class Lane:
                 stream.hurry()
             got = self._inbox.take(seconds, self._mixer.awaited)
             if got is not None:
-                self._mixer.put(*got)
+                self._put(self._mixer, *got)
             run = self._next(self._mixer)
         return run
 
@@ -110,9 +117,9 @@ class Lane:
         """A run of what has arrived, without waiting; None when nothing may come now."""
         arrived, ended = self._inbox.take_all()
         for source, delivery in arrived:
-            mixer.put(source, delivery)
+            self._put(mixer, source, delivery)
         for source in ended:
-            mixer.end(source)
+            self._end(mixer, source)
         # Who holds on to so much gets copies, one element at a time, so that what is kept keeps
         # nothing else alive and the workers have their memory back.
         crowded = any(stream.crowded for stream in self._streams)
@@ -121,23 +128,42 @@ class Lane:
             run = copied(run)
         for source, delivery in run.done if run is not None else ():
             self._streams[source].took(delivery)
+        progress = self._source.progress
+        if run is not None and self._begun is not None and progress is not None:
+            workers = tuple(self._indices[source] for source in run.sources)
+            progress.hand(self._begun, self._lane, workers, run.n // len(workers))
         return run
+
+    def _put(self, mixer: Mixer, source: int, delivery: Delivery) -> None:
+        self._arrived[source] = delivery.first + delivery.chunk.n
+        mixer.put(source, delivery)
+
+    def _end(self, mixer: Mixer, source: int) -> None:
+        mixer.end(source)
+        progress = self._source.progress
+        if self._begun is not None and progress is not None:
+            progress.end(self._begun, self._indices[source], self._arrived[source])
 
     def _open(self, plan: Plan) -> Mixer:
         if plan.spec != self._expect:
             raise PlanError(f"the server now serves {plan.spec}, before it was {self._expect}")
         members = plan.members[self._which]
         self._inbox = Inbox(len(members))
+        self._indices = tuple(member.index for member in members)
+        starts = self._begun.taken if self._begun is not None else (0,) * plan.count
+        self._arrived = [starts[index] for index in self._indices]
         for source, member in enumerate(members):
             self._streams.append(self._open_stream(plan, member, source))
         ordered = self._source.options.deterministic
-        return Mixer(len(members), ordered=ordered, group=self._group)
+        # Whoever takes the workers in turn has them all, so that a worker's index is its place.
+        turn = self._begun.turn if self._begun is not None and ordered else 0
+        return Mixer(len(members), ordered=ordered, group=self._group, turn=turn)
 
     def _open_stream(self, plan: Plan, member: Member, source: int) -> StreamHandle:
         options = self._source.options
         opening = Open(
-            0, member.index, plan.count, self._epoch, plan.seed, batch=options.batch or 0,
-            drop_remainder=options.drop_remainder,
+            0, member.index, plan.count, self._epoch, plan.seed, start=self._arrived[source],
+            batch=options.batch or 0, drop_remainder=options.drop_remainder,
         )  # fmt: skip
         connection = self._reach.connections[member.server]
         return connection.open(member.worker, opening, plan.spec, plan.window, self._inbox, source)

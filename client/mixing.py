@@ -42,6 +42,8 @@ class Run:
     small: bool
     #: The deliveries whose last element this is, with their sources.
     done: tuple[tuple[int, Delivery], ...]
+    #: The source of each part.
+    sources: tuple[int, ...]
 
     @property
     def nbytes(self) -> int:
@@ -52,17 +54,17 @@ class Run:
 class Mixer:
     """What has arrived of some streams and was not handed on. One thread at a time."""
 
-    def __init__(self, sources: int, *, ordered: bool, group: int) -> None:
-        """``ordered`` keeps the turn: the first element of each source, the second of each, ...;
-        else whoever has elements comes next. ``group`` is how many sources of large elements a run
-        may have."""
+    def __init__(self, sources: int, *, ordered: bool, group: int, turn: int = 0) -> None:
+        """``ordered`` keeps the turn, from source ``turn`` on: the first element of each source,
+        the second of each, ...; else whoever has elements comes next. ``group`` is how many sources
+        of large elements a run may have."""
         self._ordered = ordered
         self._group = group
         self._waiting: list[deque[Delivery]] = [deque() for _ in range(sources)]
         #: The row of each source's first delivery that comes next.
         self._at = [0] * sources
         self._ended = [False] * sources
-        self._turn = 0
+        self._turn = turn
 
     @property
     def over(self) -> bool:
@@ -97,7 +99,7 @@ class Mixer:
         parts = tuple(self._part(source, rows) for source in chosen)
         gone = [(source, self._advance(source, rows)) for source in chosen]
         done = tuple((source, delivery) for source, delivery in gone if delivery is not None)
-        return Run(rows * len(parts), parts, small, done)
+        return Run(rows * len(parts), parts, small, done, tuple(chosen))
 
     def _line_up(self) -> Iterator[int]:
         """The sources that are not over, from the one whose turn it is."""

@@ -8,6 +8,9 @@ from genserver.protocol.errors import GenserverError
 from genserver.protocol.fields import MAX_BATCH
 from genserver.protocol.watch import GIVE_UP_AFTER
 
+from .progress import Progress
+from .state import State
+
 __all__ = ["OptionError", "PullOptions"]
 
 TRANSPORTS = ("auto", "memory", "ipc", "tcp")
@@ -33,6 +36,7 @@ class PullOptions:
     wait: bool = False
     batch: int | None = None
     drop_remainder: bool = False
+    resume: State | Progress | None = None
 
     def __post_init__(self) -> None:
         if self.seed is not None and not 0 <= self.seed < 2**64:
@@ -50,3 +54,5 @@ class PullOptions:
             raise OptionError(f"batch must be 1 to {MAX_BATCH}, not {self.batch}")
         if self.drop_remainder and self.batch is None:
             raise OptionError("drop_remainder=True drops an incomplete last batch: give batch=")
+        if not isinstance(self.resume, State | Progress | None):
+            raise OptionError(f"resume is a State or a Progress, not {self.resume!r}")

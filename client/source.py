@@ -22,7 +22,10 @@ from genserver.protocol.transport.platform import host_id, memory_size
 from genserver.protocol.transport.sockets import check_reachable, check_safe
 
 from .options import OptionError, PullOptions
+from .passes import Pass
 from .plan import Plan, PlanError, make_plan
+from .progress import Progress
+from .state import State, Terms
 
 __all__ = ["Reach", "Source", "say"]
 
@@ -59,11 +62,31 @@ class Source:
             check_safe(endpoint, insecure_network=options.insecure_network)
         self.names = tuple(names)
         self.options = options
-        self._epochs = itertools.count(0)
+        resume = options.resume
+        #: Counts what training uses, where somebody wants to know.
+        self.progress = Progress.from_state(resume) if isinstance(resume, State) else resume
+        if self.progress is not None:
+            self.progress.claim()
+        self._passes = itertools.count(0)
 
-    def next_epoch(self) -> int:
-        """The number of a new pass."""
-        number = next(self._epochs)
+    def begin(self, lanes: int = 1) -> tuple[int, Pass | None]:
+        """A new pass: its number, from 0 on, and where somebody counts, what he counts by."""
+        if self.progress is None:
+            return next(self._passes), None
+        number, begun = self.progress.begin(lanes)
+        if any(begun.taken) or begun.again:
+            again = f"; {begun.again} that were used come again" if begun.again else ""
+            say(f"goes on in epoch {begun.epoch} behind {sum(begun.taken)} elements{again}")
+        return number, begun
+
+    def begun(self, number: int) -> Pass | None:
+        """What the pass of that number is counted by, for a lane that begins."""
+        return None if self.progress is None else self.progress.begun(number)
+
+    def epoch(self, number: int, begun: Pass | None) -> int:
+        """The epoch of a pass."""
+        if begun is not None:
+            return begun.epoch
         return number if self.options.epoch is None else self.options.epoch
 
     def plan(self) -> Plan:
@@ -119,8 +142,23 @@ class Reach:
             statuses.append(status)
         options = self._source.options
         plan = make_plan(self._source.names, statuses, options, memory=memory_size())
-        self._plan = replace(plan, way=self._way())
+        self._plan = replace(plan, way=self._way(), seed=self._seed(plan))
         return self._plan
+
+    def _seed(self, plan: Plan) -> int:
+        """The seed of every pass: where somebody counts, the one that he began with."""
+        options, progress = self._source.options, self._source.progress
+        if progress is None:
+            return plan.seed
+        seed = progress.seed
+        if options.seed is not None or seed is None:
+            seed = plan.seed
+        terms = Terms(
+            seed=seed, workers=plan.count, batch=options.batch or 0,
+            drop_remainder=options.drop_remainder, deterministic=options.deterministic,
+        )  # fmt: skip
+        progress.agree(terms, seed_is_free=options.seed is None, epoch=options.epoch)
+        return seed
 
     def _way(self) -> str:
         """How the workers are reached; `EndpointError` where one is not."""

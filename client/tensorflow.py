@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -47,6 +48,9 @@ Dataset: TypeAlias = "tf.data.Dataset[Any]"
 POLL_SECONDS = 0.1
 #: Elements that wait on the training device, or in front of the step.
 PREFETCH = 2
+
+#: The lane of nobody.
+IDLE = -1
 
 _farewell = Farewell()
 
@@ -125,11 +129,12 @@ def make_dataset(
     if prefetch is not None and prefetch < 0:
         raise OptionError(f"prefetch must be 0 or more, not {prefetch}")
     plan = source.plan()
-    lanes = _lane_count(plan, cycle_length, deterministic=source.options.deterministic)
+    lanes = _lane_count(plan, source, cycle_length)
     workers = f"{plan.count} worker{'s' * (plan.count > 1)}"
     say(f"{', '.join(source.names)}: {workers} {plan.way}, seed {plan.seed}; {plan.memory}")
     dataset = _cut(_pull(source, plan, lanes), plan, lanes)
-    if plan.cardinality != UNKNOWN:
+    # A pass that goes on is shorter than the others, and a length can be asserted of all only.
+    if plan.cardinality != UNKNOWN and (source.progress is None or plan.cardinality == INFINITE):
         length = tf.data.INFINITE_CARDINALITY if plan.cardinality == INFINITE else plan.cardinality
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(length))
     return _prefetched(dataset.with_options(_tf_options(plan.spec)), plan, device, prefetch)
@@ -151,15 +156,17 @@ def _tf_options(spec: ElementSpec) -> tf.data.Options:
     return options
 
 
-def _lane_count(plan: Plan, cycle_length: int | None, *, deterministic: bool) -> int:
+def _lane_count(plan: Plan, source: Source, cycle_length: int | None) -> int:
     """Each has the workers that its runs mix, and a waiting one holds one of tf.data's threads: so
     many that none has less than `GROUP` workers, and at most cores // 2 (design 3)."""
     if cycle_length is not None and not 1 <= cycle_length <= plan.count:
         raise OptionError(f"cycle_length must be 1 to {plan.count}, the number of workers")
-    if deterministic:
+    if source.options.deterministic:
         if cycle_length not in (None, 1):
             raise OptionError("deterministic=True takes the workers in turn, in one lane")
         return 1
+    if source.progress is not None:
+        return cycle_length or 1  # of several lanes nobody knows whose elements were used
     return cycle_length or max(1, min(plan.count // GROUP, usable_cores() // 2))
 
 
@@ -182,15 +189,26 @@ def _pull(source: Source, plan: Plan, lanes: int) -> Dataset:
     spec, parts = plan.spec, 0 if _is_small(plan) else _group(plan, lanes)
 
     def passes() -> Iterator[tuple[int, int]]:
-        epoch = source.next_epoch()
-        for lane in range(lanes):
-            yield epoch, lane
+        number, begun = source.begin(lanes)
+        yield from ((number, lane) for lane in range(lanes))
+        # Where a pass goes on behind its last element, the next one follows: repeat() would take
+        # no elements for the end of everything.
+        while begun is not None and any(begun.taken) and not begun.handed:
+            if begun.size is None:
+                yield number, IDLE  # until something comes, or the end of all workers
+            else:
+                number, begun = source.begin(lanes)
+                yield from ((number, lane) for lane in range(lanes))
 
-    def pull(epoch: np.int64, lane: np.int64) -> _Runs:
+    def pull(number: np.int64, lane: np.int64) -> _Runs | _Idle:
+        if lane == IDLE:
+            return _Idle()
         keep_freed_memory()  # by now TensorFlow has had it given back
+        begun = source.begun(int(number))
         opened = Lane(
-            source, epoch=int(epoch), expect=spec, lane=int(lane), lanes=lanes, group=max(1, parts)
-        )
+            source, epoch=source.epoch(int(number), begun), expect=spec, lane=int(lane),
+            lanes=lanes, group=max(1, parts), begun=begun,
+        )  # fmt: skip
         return _Runs(opened, spec, parts)
 
     scalar = tf.TensorSpec((), tf.int64)
@@ -208,6 +226,21 @@ def _pull(source: Source, plan: Plan, lanes: int) -> Dataset:
         num_parallel_calls=lanes,
         deterministic=source.options.deterministic,
     )
+
+
+class _Idle:
+    """A lane that only lets some time pass."""
+
+    def __iter__(self) -> _Idle:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            if _farewell.enter():
+                threading.Event().wait(POLL_SECONDS)
+            raise StopIteration
+        finally:
+            _farewell.leave()
 
 
 class _Runs:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from .progress import Progress
+from .state import State
+
 __all__ = ["ClientOptions"]
 
 
@@ -31,6 +34,8 @@ class ClientOptions(TypedDict, total=False):
       smaller. A batch is of one worker. Default None gives single elements.
     * ``drop_remainder``: each worker drops a last batch that is smaller, and the spec says the
       size; default False.
+    * ``resume``: a `Progress` that is to count what training uses, or a `State` to go on at; then
+      the length of a pass is unknown, because the first may be the rest of one. Default None.
     """
 
     seed: int | None
@@ -45,3 +50,4 @@ class ClientOptions(TypedDict, total=False):
     wait: bool
     batch: int | None
     drop_remainder: bool
+    resume: State | Progress | None

@@ -45,7 +45,7 @@ def elements(run: Run) -> list[Element]:
 
 def run_of(parts: Sequence[Part]) -> Run:
     """A run of small elements."""
-    return Run(parts[0][0].shape[0] * len(parts), tuple(parts), small=True, done=())
+    return Run(parts[0][0].shape[0] * len(parts), tuple(parts), small=True, done=(), sources=())
 
 
 def everything(mixer: Mixer) -> Iterator[Run]:

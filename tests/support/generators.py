@@ -226,3 +226,12 @@ def named(worker: Worker, n: int = 1000) -> Iterator[dict[str, Any]]:
     """Texts and an array of another size now and then, numbered and divided."""
     for number in range(worker.index, n, worker.count):
         yield {"name": f"scan {number}", "row": np.full(number // 100 % 3, number)}
+
+
+def uneven(
+    worker: Worker, seek: bool = True, shortest: int = 5
+) -> Iterator[tuple[np.ndarray[Any, Any], np.int64]]:
+    """(random numbers, number): as many more as the worker's index is larger. Seeks, or not."""
+    for number in range(worker.start if seek else 0, shortest + 3 * worker.index):
+        rng = np.random.default_rng([worker.seed, worker.epoch, worker.index, number])
+        yield rng.random(4), np.int64(worker.epoch * 10_000 + worker.index * 1000 + number)
