@@ -60,7 +60,7 @@ PRESENCE: dict[Presence, dict[News, Presence]] = {
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """Make a worker's link anew, now, when what arrived on the old one was read."""
+    """Read what arrived on a worker's link, make it anew at once, and say so (`Watch.renewed`)."""
 
     worker: int
 
@@ -208,6 +208,11 @@ class Watch:
         failed = state.state == "failed"
         return [Abandon(worker, self._died(worker, state.cause))] if failed else []
 
+    def renewed(self, worker: int) -> None:
+        """A link was made to the life that the server announced. Only now, because what was read of
+        the old link may have been a welcome of the old life."""
+        self._lives[worker].announced = True
+
     def welcomed(self, worker: int) -> None:
         """A worker answered on a new link; if it is another life, `worker_reborn` came before."""
         self._lives[worker].announced = False
@@ -300,7 +305,7 @@ class Watch:
             if status.recovery == "none":
                 actions.append(Abandon(worker, self._died(worker, life.cause)))
         if life.linked < 0 and not state.between_lives:
-            life.linked, life.announced = state.life, True
+            life.linked = state.life
             actions.append(Renew(worker))
         return actions
 

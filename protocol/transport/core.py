@@ -306,6 +306,7 @@ class Core:
                 logger.warning("%s", action.text)
             elif isinstance(action, Renew):
                 self._workers[action.worker].link.renew()
+                self._watch.renewed(action.worker)
             elif isinstance(action, Resume):
                 self._resume(action)
             elif isinstance(action, Abandon):

@@ -96,6 +96,8 @@ def test_streams_go_on_in_a_life_that_was_announced(recovery: str) -> None:
     watch.welcomed(0)
     told = replace(worker(0, "ready", life=1, cause=KILLED), recovery=recovery)
     assert watch.told(told, 1.0) == [Renew(0)]
+    watch.welcomed(0)  # the old life's, read before the link is made anew
+    watch.renewed(0)
     assert watch.worker_reborn(0) == [Resume(0, KILLED)]
     watch.welcomed(0)
     assert watch.worker_reborn(0) == []
@@ -123,6 +125,7 @@ def test_without_recovery_a_death_ends_the_streams_and_no_later_ones() -> None:
     assert (error.worker, error.cause) == (0, KILLED)
     assert told("starting", 1) == []
     assert told("ready", 1) == [Renew(0)]
+    watch.renewed(0)
     assert kinds(watch.worker_reborn(0)) == [Resume]
 
 
@@ -176,6 +179,7 @@ def test_a_server_that_may_return_is_waited_for_and_gone_on_with() -> None:
     assert watch.status is STATUS
     back = watch.told(STATUS, 12.0)
     assert kinds(back) == [Say, Renew, Renew]
+    watch.renewed(1)
     assert watch.worker_reborn(1) == [Resume(1, "the server was started again")]
     assert watch.absence(12.0) == ""
 
