@@ -72,11 +72,12 @@ class Pass:
     orders: Path
 
     def worker(self) -> tuple[int, int]:
-        """(index, pid) of a worker that lives and has something left to make."""
+        """(index, pid) of a worker that lives, and of which elements are still to come."""
         found: list[tuple[int, int]] = []
 
         def look() -> bool:
-            found[:] = self.server.worker_pids().items()
+            alive = self.server.worker_pids().items()
+            found[:] = [pair for pair in alive if not self.checker.is_over(pair[0])]
             return bool(found)
 
         if not eventually(look):
