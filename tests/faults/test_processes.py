@@ -23,7 +23,7 @@ from ..support.servers import Serve
 pytestmark = pytest.mark.linux
 
 WORKERS, N = 2, 3000
-LIMIT = 10.0
+LIMIT = 30.0
 ARGUMENTS = {"n": N, "pause": 0.0005}
 
 
