@@ -8,7 +8,13 @@ BIN := $(VENV)/bin
 JOBS ?= 4
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint unit portable soak docs bench bench-peers limits must-show clean help
+# How long `make soak` harms a server at random after its tests, and further arguments of that
+# (--seed N, --faults cut kill-worker ...).
+MINUTES ?= 2
+SOAK_ARGS ?=
+
+.PHONY: demo test lint unit portable soak docs bench bench-peers limits must-show exactly-once \
+  clean help
 # Arguments of the benchmarks, e.g. make bench BENCH_ARGS="--workload small --plot bench.svg".
 BENCH_ARGS ?=
 
@@ -16,12 +22,14 @@ help:
 	@echo "make demo       the main job: train a segmentation network on real scans (3 minutes, installation included)"
 	@echo "make test       ruff, mypy --strict and the test suite"
 	@echo "make portable   the suite's integration tests without what only Linux has"
-	@echo "make soak       the proofs that take minutes and gigabytes (10 minutes)"
+	@echo "make soak       the proofs that take minutes and gigabytes (10 minutes), then random faults"
+	@echo "                for 2 minutes; another time: make soak MINUTES=20"
 	@echo "make docs       write docs/api from the docstrings"
 	@echo "make bench      benchmarks/bench.py: genserver beside plain from_generator and what else is installed"
 	@echo "make bench-peers  the same, after installing the other loaders (torch, grain, datasets)"
 	@echo "make limits     benchmarks/limits.py: how fast genserver must be, line by line, met or not"
 	@echo "make must-show  benchmarks/must_show.py: the promises that take minutes to measure"
+	@echo "make exactly-once  benchmarks/exactly_once.py: a million elements under kills and cuts (half an hour)"
 	@echo "make clean      remove the environment and caches"
 
 demo: $(VENV)/.demo
@@ -42,6 +50,7 @@ portable: $(VENV)/.test
 
 soak: $(VENV)/.test
 	$(BIN)/python -m pytest -m soak -o faulthandler_timeout=900 tests/soak
+	$(BIN)/python benchmarks/soak_faults.py --minutes $(MINUTES) $(SOAK_ARGS)
 
 docs: $(VENV)/.test
 	$(BIN)/python docs/generate.py
@@ -57,6 +66,9 @@ limits: $(VENV)/.bench
 
 must-show: $(VENV)/.demo
 	$(BIN)/python benchmarks/must_show.py
+
+exactly-once: $(VENV)/.demo
+	$(BIN)/python benchmarks/exactly_once.py $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -173,10 +173,10 @@ def _passes(options: argparse.Namespace, nemesis: Nemesis, watch: Watch) -> list
             hung = f", after {HUNG_SECONDS:.0f} s without an element" if watch.hung else ""
             return [f"pass {number} over {transport}: {end!r}{hung}", *findings, nemesis.last(10)]
         total += checker.taken
-        number += 1
         rate = checker.taken / (time.monotonic() - began)
         print(f"pass {number} over {transport}: {checker.taken} right, {rate:.0f}/s; "
               f"{len(nemesis.done)} faults so far", flush=True)  # fmt: skip
+        number += 1
     print(f"{total} elements in {number} passes: each exactly once and in order per worker")
     return []
 

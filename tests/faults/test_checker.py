@@ -40,6 +40,8 @@ def test_a_whole_log_has_no_fault(nbytes: int) -> None:
     assert consume(log(*sorted(WHOLE), nbytes=nbytes), checker) is None
     assert checker.judge() == []
     assert (checker.got(0), checker.got(1), checker.taken) == (5, 5, 10)
+    assert checker.is_over(0)
+    assert not Checker(EACH).is_over(0)
 
 
 def test_an_element_that_never_comes_is_a_gap() -> None:

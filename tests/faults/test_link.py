@@ -20,7 +20,7 @@ from .conftest import Serving
 WORKERS = 2
 #: Seconds that a test's elements may take: far below the silence after which a link is given up,
 #: so that what is repaired by that alone fails.
-LIMIT = 8.0
+LIMIT = 12.0
 
 slow_to_notice = pytest.mark.xfail(
     strict=True,

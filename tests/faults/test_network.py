@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 WORKERS = 2
-LIMIT = 10.0
+LIMIT = 12.0
 
 slow_to_notice = pytest.mark.xfail(
     strict=True,

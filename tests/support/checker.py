@@ -150,6 +150,11 @@ class Checker:
         """How far a worker's elements came."""
         return self._streams[worker, epoch].next
 
+    def is_over(self, worker: int, epoch: int = 0) -> bool:
+        """Whether a worker's last element has come."""
+        stream = self._streams[worker, epoch]
+        return stream.next == stream.each
+
     def _place(self, stream: _Stream, number: int) -> None:
         name = f"{stream.name}, element {number}"
         if number == stream.next:

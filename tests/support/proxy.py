@@ -148,9 +148,11 @@ class Proxy:
     async def _stop(self) -> None:
         for server in self._servers:
             server.close()
+        await _turns()  # what was accepted a moment ago begins, so that it can be ended
         tasks = list(self._pairs)
         self._cut(None)
         await asyncio.gather(*tasks, return_exceptions=True)
+        await _turns()  # sockets are closed a turn after their connections
 
     def _heal(self) -> None:
         for direction in self._directions.values():
@@ -256,6 +258,12 @@ class Proxy:
 def _queue() -> asyncio.Queue[tuple[float, bytes]]:
     """What was read and not written yet: (when it may be, bytes), no bytes at the end."""
     return asyncio.Queue(WAITING)
+
+
+async def _turns() -> None:
+    """Let the loop do what is due."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
