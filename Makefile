@@ -22,7 +22,7 @@ help:
 	@echo "make demo       the main job: train a segmentation network on real scans (3 minutes, installation included)"
 	@echo "make test       ruff, mypy --strict and the test suite"
 	@echo "make portable   the suite's integration tests without what only Linux has"
-	@echo "make soak       the proofs that take minutes and gigabytes (10 minutes), then random faults"
+	@echo "make soak       the proofs that take minutes and gigabytes (15 minutes), then random faults"
 	@echo "                for 2 minutes; another time: make soak MINUTES=20"
 	@echo "make docs       write docs/api from the docstrings"
 	@echo "make bench      benchmarks/bench.py: genserver beside plain from_generator and what else is installed"

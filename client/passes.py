@@ -14,7 +14,7 @@ from collections.abc import Sequence
 __all__ = ["Pass", "in_turn"]
 
 #: Runs of a lane that are written down; what came before counts as if it might come again.
-RUNS = 4096
+RUNS = 1024
 
 
 def in_turn(count: int, left: Sequence[int | None], turn: int) -> tuple[list[int], int]:

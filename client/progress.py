@@ -15,9 +15,9 @@ from .state import State, StateError, Terms
 __all__ = ["Progress"]
 
 #: Passes that may have begun while training is in an earlier one.
-PASSES = 4096
+PASSES = 1024
 #: Passes that have begun, and whose lanes may not have yet: of several iterators.
-STARTING = 64
+STARTING = 16
 
 
 class Progress:

@@ -209,11 +209,11 @@ def test_behind_the_last_element_is_the_next_epoch() -> None:
 
 
 def test_a_pass_that_is_left_early_is_over_when_training_says_so() -> None:
-    """`end_pass` goes to the next one, be it at the end or before."""
+    """`end_pass` goes to the next one, be it at the end or before, also if that has begun."""
     progress = Progress()
     progress.agree(terms(1), seed_is_free=True, epoch=None)
-    for epoch in range(3):
-        _, begun = progress.begin(1)
+    passes = [progress.begin(1)[1] for _ in range(3)]
+    for epoch, begun in enumerate(passes):
         assert begun.epoch == epoch
         progress.hand(begun, 0, (0,), 4)
         if epoch == 1:

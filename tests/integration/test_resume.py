@@ -125,6 +125,21 @@ def test_in_the_default_order_nothing_is_lost_and_repeats_are_counted(
     assert (f"{state.repeats} that were used come again" in caplog.text) == (state.repeats > 0)
 
 
+def test_the_default_order_of_large_elements_is_written_down_as_it_is_cut(serve: Serve) -> None:
+    """TensorFlow takes several workers' arrays in turn: wherever it stops, none comes twice."""
+    server = serve("marked", workers=3, arguments={"kib": 128, "n": 8})
+    whole = sorted((worker, number) for worker in range(3) for number in range(8))
+    for stop in (1, 5, 12, 22):
+        progress, got = Progress(), []
+        for array, number in from_server(server.endpoint, resume=progress).take(stop):
+            got.append((int(array[0]), int(number)))
+            progress.advance()
+        state = progress.state()
+        rest = from_server(server.endpoint, resume=state)
+        assert state.repeats == 0
+        assert sorted([*got, *[(int(array[0]), int(n)) for array, n in rest]]) == whole
+
+
 def test_the_state_of_other_data_is_refused_at_once(serve: Serve) -> None:
     """Another number of workers, another seed, batches, order, or epoch: one sentence each."""
     server = serve("uneven", workers=2)
