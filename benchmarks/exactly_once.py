@@ -202,13 +202,14 @@ def _at_50_moments(harm: Harm, *words: str) -> Callable[[argparse.Namespace], Fi
 def recovery(options: argparse.Namespace) -> Figures:
     """Seconds from a worker's SIGKILL to the next element that another process made.
 
-    Each worker is killed once: the second restart within a minute would be delayed on purpose.
+    Each worker is killed once: the second restart within a minute would be delayed on purpose. The
+    elements come so slowly that none of the dead process waits at the trainer.
     """
     found: list[float] = []
     while len(found) < options.count(30):
-        with attacked(options, 10**6, 0.001) as (target, elements):
+        with attacked(options, 10**6, 0.01) as (target, elements):
             for index in range(WORKERS):
-                _take(target, elements, target.checker.taken + 500)
+                _take(target, elements, target.checker.taken + 200)
                 found.append(_until_next(target, elements, index))
     module = _import_seconds()
     figures = {
