@@ -191,7 +191,8 @@ def drill(
     lives = [len(target.checker.lives(worker)) for worker in range(WORKERS)]
     return {
         "elements": target.checker.taken, "exactly_once_in_order": True, "lives": lives,
-        "oom_kills": target.oom_kills, "connections": target.proxy.accepted, "seconds": round(time.monotonic() - began, 1),
+        "oom_kills": target.oom_kills, "connections": target.proxy.accepted,
+        "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
 
 
