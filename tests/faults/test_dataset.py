@@ -16,6 +16,8 @@ from ..support.processes import processes_of
 from ..support.servers import Serve
 from .conftest import Serving
 
+pytestmark = pytest.mark.linux
+
 WORKERS, N = 3, 2000
 ARGUMENTS = {"n": N, "pause": 0.0005}
 
@@ -42,7 +44,6 @@ def test_a_dataset_survives_a_partition(through_proxy: Serving, deterministic: b
     checker.check()
 
 
-@pytest.mark.linux
 def test_a_dataset_waits_for_a_stopped_worker(serve: Serve) -> None:
     """Through shared memory, in the default order."""
     server = serve("hashed:seeking", workers=WORKERS, arguments=ARGUMENTS)
