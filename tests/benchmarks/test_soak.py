@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
-pytest.importorskip("genserver.client")
-
 from soak_faults import COLUMNS, slopes
 
 

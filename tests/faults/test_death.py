@@ -127,7 +127,8 @@ def test_a_worker_that_hangs_is_replaced_after_its_time(
     ):
         elements = iter(client)
         assert consume(elements, checker, limit=chance.randrange(1, N // 2)) is None
-        (tmp_path / f"{order}-{chance.randrange(WORKERS)}").touch()
+        pid = chance.choice(list(server.worker_pids().values()))
+        (tmp_path / f"{order}-{pid}").touch()
         end = consume(elements, checker)
     checker.check(end)
     assert end is None

@@ -17,6 +17,9 @@ from ..support.hashed import LARGE, TINY, share
 from ..support.proxy import DOWN, UP, Proxy, Toxics
 from .conftest import Serving
 
+#: The proxy needs a second loopback address.
+pytestmark = pytest.mark.linux
+
 WORKERS = 2
 #: Seconds that a test's elements may take: far below the silence after which a link is given up,
 #: so that what is repaired by that alone fails.

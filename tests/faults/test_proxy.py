@@ -14,6 +14,9 @@ import pytest
 from ..support.proxy import DOWN, UP, Proxy, Toxics
 from ..support.servers import eventually
 
+#: A second loopback address.
+pytestmark = pytest.mark.linux
+
 
 @pytest.fixture
 def echo() -> Iterator[int]:

@@ -91,6 +91,15 @@ def test_nothing_that_unpickles_or_evaluates() -> None:
                 assert node.attr not in ("recv_pyobj", "send_pyobj"), name_of(path)
 
 
+def test_nothing_asks_for_the_time_of_day() -> None:
+    """A wall clock jumps; what waits and gives up goes by the monotonic clock."""
+    clocks = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime", "utcnow")}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert (node.value.id, node.attr) not in clocks, f"{name_of(path)}:{node.lineno}"
+
+
 #: Calls that wait for ever unless told otherwise, and the least arguments that bound them.
 UNBOUNDED = {"get": 2, "join": 1, "recv": 1, "recv_multipart": 1, "poll": 1, "wait": 1,
              "select": 4, "communicate": 1, "acquire": 1, "result": 1}  # fmt: skip

@@ -110,14 +110,14 @@ def _next(worker: Worker, number: int, nbytes: int, pause: float, orders: str) -
     if pause:
         time.sleep(pause)
     if orders:
-        _obey(orders, worker.index)
+        _obey(orders)
     return make(worker.index, worker.epoch, number, nbytes)
 
 
-def _obey(folder: str, index: int) -> None:
-    """Carry out the order for worker ``index``, once: a file that is named ORDER-INDEX."""
+def _obey(folder: str) -> None:
+    """Carry out the order for this process, once: a file that is named ORDER-PID."""
     for name, order in ORDERS.items():
-        path = Path(folder) / f"{name}-{index}"
+        path = Path(folder) / f"{name}-{os.getpid()}"
         if path.exists():
             path.unlink()
             order()

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from .processes import alive, eventually
+from .processes import eventually
 from .proxy import DOWN, UP, Proxy, Toxics
 from .server_process import ServerProcess, supports
 
@@ -93,12 +93,8 @@ def stop_supervisor(target: Target, chance: random.Random) -> str:
 
 def hang_worker(target: Target, chance: random.Random) -> str:
     index, pid = _worker(target, chance)
-    order = Path(target.orders) / f"hang-{index}"
-    order.touch()
-    # It may have nothing to make at the moment, and is then not hanging either.
-    eventually(lambda: not order.exists() or not alive(pid), 2.0)
-    order.unlink(missing_ok=True)
-    return f"worker {index}"
+    (Path(target.orders) / f"hang-{pid}").touch()  # at the next element that it makes
+    return f"worker {index}, pid {pid}"
 
 
 def cut(target: Target, chance: random.Random) -> str:

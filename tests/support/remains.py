@@ -25,11 +25,11 @@ class Remains:
         self._children = set(filter(alive, processes_of(os.getpid())))
         self._descriptors = _descriptors()
         self._memory = _mapped_memory()
-        self._threads = set(threading.enumerate())
+        self._threads = _threads()
 
     def since(self) -> dict[str, object]:
         """What is there and was not; empty when nothing is."""
-        threads = [t.name for t in threading.enumerate() if t not in self._threads]
+        threads = [thread.name for thread in _threads() - self._threads]
         found = {
             "processes": sorted(set(filter(alive, processes_of(os.getpid()))) - self._children),
             "descriptors": dict(_descriptors() - self._descriptors),
@@ -37,6 +37,11 @@ class Remains:
             "threads": sorted(threads),
         }
         return {name: what for name, what in found.items() if what}
+
+
+def _threads() -> set[threading.Thread]:
+    """Python's threads; one of TensorFlow's that came by is a dummy, which nobody ever removes."""
+    return {thread for thread in threading.enumerate() if not thread.name.startswith("Dummy-")}
 
 
 def _descriptors() -> Counter[str]:

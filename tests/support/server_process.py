@@ -118,8 +118,22 @@ class ServerProcess:
         self._errors.seek(0)
         return self._errors.read().decode(errors="replace")
 
+    def close(self) -> None:
+        """End it, whatever state it is in, and remove its folder."""
+        if self._process is not None and self._process.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                self.stop()
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+        self._errors.close()
+        shutil.rmtree(self.folder)
+
     def __enter__(self) -> ServerProcess:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -128,13 +142,7 @@ class ServerProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._process is not None and self._process.poll() is None:
-            with suppress(subprocess.TimeoutExpired):
-                self.stop()
-        if self._process is not None and self._process.poll() is None:
-            self.kill()
-        self._errors.close()
-        shutil.rmtree(self.folder)
+        self.close()
 
 
 def free_ports(count: int) -> list[int]:
