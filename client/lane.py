@@ -93,6 +93,8 @@ class Lane:
         if self.closed:
             return
         self.closed = True
+        if self._begun is not None and not self.ended:
+            self._begun.left = True
         for stream in self._streams:
             stream.close()
         self._reach.release()

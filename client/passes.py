@@ -87,6 +87,8 @@ class Pass:
         self.taken = tuple(taken)
         self.turn = turn
         self.again = again
+        #: Whether its iterator was left before its end. Set without a lock, maybe by a finalizer.
+        self.left = False
         self._deterministic = deterministic
         self._lengths: list[int | None] = [None] * len(self.taken)
         self._logs = [_Log() for _ in range(lanes)]

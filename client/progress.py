@@ -5,6 +5,7 @@ Owns one lock: lanes say what they hand on, the training loop what it has used.
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections import deque
 from dataclasses import replace
@@ -84,10 +85,11 @@ class Progress:
     def advance(self, elements: int = 1) -> None:
         """Training has used so many more elements of the dataset: of a batch that was made behind
         it, as many as are in it. What is more than a pass has is of the next one."""
-        if elements < 0:
-            raise ValueError(f"training cannot have used {elements} elements")
+        count = operator.index(elements)  # of numpy's and TensorFlow's integers too
+        if count < 0:
+            raise ValueError(f"training cannot have used {count} elements")
         with self._lock:
-            self._used += elements
+            self._used += count
             self._settle()
 
     def end_pass(self) -> None:
@@ -143,7 +145,7 @@ class Progress:
         it is not what the state, or an earlier pass, was made under."""
         with self._lock:
             if self._terms is not None and terms != self._terms:
-                raise StateError(f"the data changed: {terms}, before it was {self._terms}")
+                raise StateError(f"the data changed under training: {terms}, was {self._terms}")
             self._seed_is_free, self._pinned = seed_is_free, epoch
             if self._terms is None:
                 if self._resumed is not None:
@@ -207,6 +209,11 @@ class Progress:
         handed = self._passes[0].handed if self._passes else 0
         if self._uncounted:
             raise StateError(f"{PASSES} passes began, and advance() was not told that any was used")
+        if len(self._passes) > 1 and self._passes[0].left:
+            raise StateError(
+                "a pass was left before its end and another has begun: call end_pass() in between, "
+                "or nobody knows which of them was used"
+            )
         if self._used > handed:
             raise StateError(
                 f"advance() was told of {self._used} elements of a pass that has given {handed}: "

@@ -37,6 +37,9 @@ class Terms:
     drop_remainder: bool
     deterministic: bool
 
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in asdict(self).items())
+
     def check(self, state: State) -> None:
         """`StateError` unless ``state`` was taken under the same terms."""
         for name, ours in asdict(self).items():

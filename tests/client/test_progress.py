@@ -244,6 +244,24 @@ def test_a_wrong_count_is_refused() -> None:
         progress.state()
 
 
+def test_a_pass_that_is_left_without_a_word_is_noticed() -> None:
+    """When the next one has begun, nobody could tell whose elements are counted."""
+    progress = Progress()
+    progress.agree(terms(1), seed_is_free=True, epoch=None)
+    _, begun = progress.begin(1)
+    progress.hand(begun, 0, (0,), 4)
+    progress.advance(np.int64(2))
+    begun.left = True
+    assert progress.state().elements == 2
+    _, following = progress.begin(1)
+    with pytest.raises(StateError, match="end_pass"):
+        progress.state()
+    progress.end_pass()
+    progress.hand(following, 0, (0,), 4)
+    progress.advance()
+    assert (progress.state().epoch, progress.state().elements) == (1, 1)
+
+
 def test_a_progress_belongs_to_one_dataset() -> None:
     """Two would count each other's passes."""
     progress = Progress()
@@ -256,7 +274,7 @@ def test_data_that_changes_under_training_is_refused() -> None:
     """A server that comes back with another number of workers, say."""
     progress = Progress()
     progress.agree(terms(2), seed_is_free=True, epoch=None)
-    with pytest.raises(StateError, match="changed"):
+    with pytest.raises(StateError, match=r"changed .* workers=3, .* was .* workers=2,"):
         progress.agree(terms(3), seed_is_free=True, epoch=None)
 
 

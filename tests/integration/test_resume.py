@@ -182,7 +182,8 @@ def test_the_length_of_a_dataset_that_goes_on_is_unknown(serve: Serve) -> None:
 
 
 def test_the_numpy_client_goes_on(serve: Serve) -> None:
-    """Each `for` loop over it is one pass, the first the rest of one."""
+    """Each `for` loop over it is one pass, the first the rest of one; a second loop without
+    `end_pass` behind one that was left early is noticed."""
     server = serve("uneven", workers=3)
     with Client(server.endpoint, deterministic=True, seed=1) as client:
         whole = [int(number) for _ in range(2) for _, number in client]
@@ -190,7 +191,12 @@ def test_the_numpy_client_goes_on(serve: Serve) -> None:
     with Client(server.endpoint, deterministic=True, seed=1, resume=progress) as client:
         for _ in islice(client, 19):
             progress.advance()
-    with Client(server.endpoint, deterministic=True, resume=progress.state()) as client:
+        state = progress.state()
+        for _ in islice(client, 3):
+            progress.advance()
+        with pytest.raises(StateError, match="left before its end"):
+            progress.state()
+    with Client(server.endpoint, deterministic=True, resume=state) as client:
         assert [int(number) for _ in range(2) for _, number in client] == whole[19:]
 
 
