@@ -137,8 +137,7 @@ class Reach:
                 self._report(connection)
                 return None
             if status.state != "ready":
-                reason = status.cause or "it was just being stopped"
-                raise ServerStopped(endpoint=str(connection.endpoint), reason=reason)
+                raise ServerStopped(endpoint=str(connection.endpoint), reason=status.cause)
             statuses.append(status)
         options = self._source.options
         plan = make_plan(self._source.names, statuses, options, memory=memory_size())
@@ -242,4 +241,4 @@ def _worker(worker: WorkerStatus) -> str:
 
 
 def _settled(status: Status) -> bool:
-    return status.state in ("ready", "stopping", "failed")
+    return status.state in ("ready", "failed")  # who is stopping says next whether it returns

@@ -112,6 +112,8 @@ class _Life:
     lost: int = 0
     #: Its silence counts from here: until then it had a reason.
     excused: float = 0.0
+    #: Since when a life answers that the server has not announced.
+    strange: float | None = None
 
 
 class Watch:
@@ -127,15 +129,17 @@ class Watch:
         self._reason = ""
         #: Whether a line said that it is away: then another says when it serves again.
         self._said = False
+        #: Whether another life answered than the one that `status` is of.
+        self._another = False
         self._ticked = now
 
     # The server.
 
     def told(self, status: Status, now: float) -> list[Action]:
         """A STATUS came: of the life in use, or of the one that answered last."""
-        if self.presence is not Presence.RETURNING:
+        if not self._another:
             self.status = status
-            back = self._serves(status) if status.state == "ready" else []
+            back = self._serves(status, now) if status.state == "ready" else []
             return [*back, *self._look_at_workers(status)]
         if status.state != "ready":
             return []  # it starts; or it failed, and says goodbye next
@@ -143,8 +147,8 @@ class Watch:
         changed = _difference(self.status, status)
         if changed is not None:
             return [GiveUp(ServerChanged(self._endpoint, *changed))]
-        self.status = status
-        return [*self._serves(status), *self._start_over(status, now)]
+        self.status, self._another = status, False
+        return [*self._serves(status, now), *self._start_over(status, now)]
 
     def lost(self, now: float, heard: float) -> list[Action]:
         """The control link was lost, and is being made anew; the server was last ``heard`` then."""
@@ -179,7 +183,7 @@ class Watch:
         if self.presence is Presence.NEW:
             self.status = None
             return []
-        self._said = True
+        self._another = self._said = True
         return [Say(f"another life of the server at {self._endpoint} answers")]
 
     def absence(self, now: float) -> str:
@@ -217,10 +221,14 @@ class Watch:
         """A worker answered on a new link; if it is another life, `worker_reborn` came before."""
         self._lives[worker].announced = False
 
-    def worker_reborn(self, worker: int) -> list[Action]:
+    def worker_reborn(self, worker: int, now: float) -> list[Action]:
         """Another life of a worker answered. Its streams wait until the server announced it."""
         life = self._lives[worker]
-        return [Resume(worker, life.cause or "it was started again")] if life.announced else []
+        if not life.announced:
+            life.strange = now if life.strange is None else life.strange
+            return []
+        life.strange = None
+        return [Resume(worker, life.cause or "it was started again")]
 
     def worker_forgot(self, worker: int, streams: tuple[int, ...]) -> list[Action]:
         """A worker has nothing of these streams any more: this trainer was silent for too long."""
@@ -248,7 +256,7 @@ class Watch:
         was heard last, and ``wanted`` which of them have streams."""
         passed, self._ticked = now - self._ticked, now
         if passed > OVERSLEPT:
-            self._since += passed  # who slept did not look for anybody
+            self._excuse(passed)
         if self.presence in (Presence.SILENT, Presence.LEFT):
             lately = any(now - at < DEAD_AFTER for at in heard.values())
             speaks = self.presence is Presence.SILENT and lately  # its workers do: data still comes
@@ -262,15 +270,26 @@ class Watch:
         life = self._lives[worker]
         if self.presence is not Presence.HERE or self._worker(worker).between_lives:
             life.excused = now
-        silent = now - max(heard[worker], life.excused)
+        since = heard[worker] if life.strange is None else life.strange
+        silent = now - max(since, life.excused)
         if silent < self._give_up_after:
             return []
         return [Abandon(worker, self._silent(f"worker {worker}", silent, now, heard))]
 
-    def _serves(self, status: Status) -> list[Action]:
+    def _excuse(self, seconds: float) -> None:
+        """Who slept for so long did not look for anybody."""
+        self._since += seconds
+        for life in self._lives.values():
+            life.strange = None if life.strange is None else life.strange + seconds
+
+    def _serves(self, status: Status, now: float) -> list[Action]:
         before, self.presence = self.presence, PRESENCE[self.presence][News.SERVES]
         said, self._said = self._said, False
-        if before in (Presence.NEW, Presence.HERE) or not said:
+        if before in (Presence.NEW, Presence.HERE):
+            return []
+        for life in self._lives.values():
+            life.excused = now
+        if not said:
             return []
         return [Say(f"the server at {self._endpoint} serves again: {status.generator}")]
 

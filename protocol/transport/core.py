@@ -293,7 +293,7 @@ class Core:
                 worker, Rejected(str(self.endpoint), event.error.code, event.error.text)
             )
         elif isinstance(event, Reborn):
-            self._act(self._watch.worker_reborn(worker))
+            self._act(self._watch.worker_reborn(worker, time.monotonic()))
         elif isinstance(event, Forgotten):
             self._act(self._watch.worker_forgot(worker, event.streams))
         elif isinstance(event, Welcomed):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 import sys
+import time
 
 import pytest
 from genserver.client.options import PullOptions
-from genserver.client.source import Reach, Source, say
+from genserver.client.source import Reach, Source, _workers, say
+from genserver.protocol.messages import Status, WorkerStatus
 
 
 def test_a_program_without_standard_error_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,3 +67,30 @@ def test_the_state_of_several_servers_is_said(said: list[str], free: str) -> Non
     finally:
         reach.release()
     assert said[1].endswith(f"({free} does not answer; tcp://127.0.0.1:1 does not answer)")
+
+
+def test_a_worker_between_two_lives_is_said_with_its_cause() -> None:
+    """While elements are waited for; at the very first start there is no cause."""
+    killed = "killed by SIGKILL, perhaps out of memory"
+    workers = (
+        WorkerStatus(0, "ready", 1, "", 0, "killed by SIGKILL", 2),
+        WorkerStatus(1, "backoff", 2, "", 0, killed, 3), WorkerStatus(2, "starting", 3, "", 0),
+    )  # fmt: skip
+    status = Status("ready", "m:g", "static", 0, -2, "", None, workers)
+    assert _workers(status) == (
+        f"worker 0 ready, worker 1 is being started again ({killed}), worker 2 starting"
+    )
+
+
+def test_a_server_that_is_away_is_said_in_place_of_its_workers() -> None:
+    """With the reason, and when it will be given up."""
+    reach = Reach(Source("tcp://127.0.0.1:1", PullOptions(give_up_after=60.0)))
+    try:
+        core = reach.connections[0]._core
+        core._watch.told(Status("ready", "m:g", "static", 0, -2, "", None), 0.0)
+        core._watch.left("stopped by SIGTERM", True, time.monotonic())
+        core.absence = core._watch.absence(time.monotonic())
+        away = "tcp://127.0.0.1:1: away for 0 s (stopped by SIGTERM), given up after 60 s"
+        assert reach.describe() == away
+    finally:
+        reach.release()

@@ -92,15 +92,15 @@ def test_a_worker_that_was_started_again_is_linked_again_at_once() -> None:
 def test_streams_go_on_in_a_life_that_was_announced(recovery: str) -> None:
     """With the cause of the death; a life that nobody announced waits until it is."""
     watch = watching(replace(STATUS, recovery=recovery))
-    assert watch.worker_reborn(0) == []
+    assert watch.worker_reborn(0, 1.0) == []
     watch.welcomed(0)
     told = replace(worker(0, "ready", life=1, cause=KILLED), recovery=recovery)
     assert watch.told(told, 1.0) == [Renew(0)]
     watch.welcomed(0)  # the old life's, read before the link is made anew
     watch.renewed(0)
-    assert watch.worker_reborn(0) == [Resume(0, KILLED)]
+    assert watch.worker_reborn(0, 1.0) == [Resume(0, KILLED)]
     watch.welcomed(0)
-    assert watch.worker_reborn(0) == []
+    assert watch.worker_reborn(0, 1.0) == []
 
 
 def test_the_line_names_the_elements_and_the_cause() -> None:
@@ -126,7 +126,7 @@ def test_without_recovery_a_death_ends_the_streams_and_no_later_ones() -> None:
     assert told("starting", 1) == []
     assert told("ready", 1) == [Renew(0)]
     watch.renewed(0)
-    assert kinds(watch.worker_reborn(0)) == [Resume]
+    assert kinds(watch.worker_reborn(0, 1.0)) == [Resume]
 
 
 def test_a_worker_that_failed_is_an_error_at_once_and_for_later_streams() -> None:
@@ -180,7 +180,7 @@ def test_a_server_that_may_return_is_waited_for_and_gone_on_with() -> None:
     back = watch.told(STATUS, 12.0)
     assert kinds(back) == [Say, Renew, Renew]
     watch.renewed(1)
-    assert watch.worker_reborn(1) == [Resume(1, "the server was started again")]
+    assert watch.worker_reborn(1, 1.0) == [Resume(1, "the server was started again")]
     assert watch.absence(12.0) == ""
 
 
@@ -296,6 +296,39 @@ def test_a_worker_that_takes_long_to_start_is_not_given_up() -> None:
     watch.told(worker(1, "ready", life=1), 600.0)
     assert passing(watch, 600.0, 719.0, {0: 719.0, 1: 1.0}) == []
     assert isinstance(error_of(passing(watch, 719.0, 720.0, {0: 720.0, 1: 1.0})), PeerLost)
+
+
+def test_a_stranger_in_a_workers_place_is_given_up() -> None:
+    """Another process answers there, and the server never says that this is its worker."""
+    watch = watching()
+    watch.worker_reborn(1, 1.0)
+    watch.welcomed(1)
+    for second in range(2, 121):
+        heard = {0: float(second), 1: float(second)}
+        assert watch.tick(float(second), heard, [0, 1]) == []
+    assert watch.worker_reborn(1, 120.5) == []
+    (abandon,) = watch.tick(121.0, {0: 121.0, 1: 121.0}, [0, 1])
+    assert isinstance(abandon, Abandon)
+    assert isinstance(abandon.error, PeerLost)
+
+
+def test_after_a_long_silence_of_all_the_workers_have_their_time() -> None:
+    """A partition of nearly the whole limit heals; the server is back before its workers."""
+    watch = watching()
+    passing(watch, 0.0, 15.0, {0: 0.0, 1: 0.0})
+    watch.lost(15.0, 0.0)
+    assert passing(watch, 15.0, 119.0, {0: 0.0, 1: 0.0}) == []
+    watch.told(STATUS, 119.0)
+    assert passing(watch, 119.0, 230.0, {0: 0.0, 1: 0.0}) == []
+
+
+def test_another_life_that_was_cut_off_is_still_another_one() -> None:
+    """Its control link was lost before it served: it is compared and linked all the same."""
+    watch = watching()
+    watch.reborn()
+    watch.lost(2.0, 2.0)
+    assert watch.told(replace(STATUS, state="starting", workers=()), 3.0) == []
+    assert kinds(watch.told(STATUS, 4.0)) == [Say, Renew, Renew]
 
 
 def test_the_trainers_own_sleep_is_nobodys_absence() -> None:

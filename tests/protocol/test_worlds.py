@@ -23,7 +23,7 @@ from ..support.world import WORK, Faults, World, explore
 @pytest.mark.parametrize(
     ("fault", "worlds"),
     [("cuts", 1000), ("drops", 100), ("crashes", 700), ("leaves", 400), ("repeats", 400),
-     ("naps", 200), ("restarts", 500), ("returns", 300)],
+     ("naps", 200), ("restarts", 500), ("returns", 300), ("silences", 100)],
 )  # fmt: skip
 def test_every_moment_of_a_fault(fault: str, worlds: int) -> None:
     """One worker, three elements, two of them ahead: wherever the fault strikes, from the first
@@ -123,6 +123,6 @@ class Fates(RuleBasedStateMachine):
 
 TestFates = Fates.TestCase
 TestFates.settings = settings(
-    max_examples=150, stateful_step_count=40, report_multiple_bugs=False,
+    max_examples=80, stateful_step_count=30, report_multiple_bugs=False,
     phases=[Phase.reuse, Phase.generate, Phase.shrink],
 )  # fmt: skip

@@ -89,6 +89,7 @@ class Faults:
     naps: int = 0  # a worker forgets the trainer, which slept
     restarts: int = 0  # the server is killed, and another one takes its place
     returns: int = 0  # the server says goodbye first
+    silences: int = 0  # the server's own link is cut, and made again
 
 
 @dataclass(slots=True)
@@ -161,6 +162,8 @@ class World:
         self.faults = faults
         workers = tuple(WorkerStatus(i, "ready", 1, "", 0) for i in range(len(lengths)))
         self.status = Status("ready", "m:g", "static", 0, -2, "", None, workers, "", recovery)
+        #: The server's life, and the one that the trainer has met.
+        self.server = self.met = 1
         #: What the server says, under way: statuses, a goodbye's reason, or None for another life.
         self.news: list[Status | str | None] = []
         self.watch = Watch("tcp://a:1", 120.0, 0.0)
@@ -197,7 +200,7 @@ class World:
         out = io.BytesIO()
         pickler = pickle.Pickler(out, 5)
         pickler.fast = True  # what is equal looks equal, whether or not it is one object
-        pickler.dump([self.now, self.faults, self.watch, self.news, self.places])
+        pickler.dump([self.now, self.faults, self.watch, self.news, self.places, self.met])
         return hashlib.blake2b(out.getvalue(), digest_size=16).digest()
 
     def steps(self) -> list[Step]:
@@ -208,6 +211,7 @@ class World:
         if not self.over:
             steps += [("restart", -1)] * (self.faults.restarts > 0)
             steps += [("return", -1)] * (self.faults.returns > 0)
+            steps += [("silence", -1)] * (self.faults.silences > 0)
         return steps
 
     def _possible(self, place: Place) -> Iterator[str]:
@@ -237,6 +241,9 @@ class World:
             return
         if what in ("restart", "return"):
             self._restart(returns=what == "return")
+            return
+        if what == "silence":
+            self._silence()
             return
         place = self.places[index]
         getattr(self, "_" + what.replace(" ", "_"))(place)
@@ -382,10 +389,17 @@ class World:
             place.replace()
         workers = tuple(replace(worker, life=0, cause="") for worker in self.status.workers)
         self.status = replace(self.status, workers=workers)
+        self.server += 1
         self.news += [None, replace(self.status, state="starting", workers=()), self.status]
+
+    def _silence(self) -> None:
+        self.faults.silences -= 1
+        self.news = [*[None] * (self.met != self.server), self.status]
+        self._act(self.watch.lost(self.now, self.now))
 
     def _heard(self, news: Status | str | None) -> list[Action]:
         if news is None:
+            self.met = self.server
             return self.watch.reborn()
         if isinstance(news, str):
             return self.watch.left(news, True, self.now)
@@ -421,7 +435,7 @@ class World:
                 place.connect(self.now)
                 self._collect(place)
             elif isinstance(event, Reborn):
-                self._act(self.watch.worker_reborn(place.index))
+                self._act(self.watch.worker_reborn(place.index, self.now))
             elif isinstance(event, Forgotten):
                 self._act(self.watch.worker_forgot(place.index, event.streams))
             elif isinstance(event, Welcomed):
