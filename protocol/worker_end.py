@@ -207,11 +207,11 @@ class WorkerEnd:
             fail = Fail(key[1], element, kind, text, trace)
             self._say_to(key, stream.fail(fail), now)
 
-    def leave(self, reason: str, now: float) -> None:
-        """Say goodbye to everyone."""
+    def leave(self, reason: str, now: float, *, returns: bool) -> None:
+        """Say goodbye to everyone; ``returns`` if another life of the worker may answer soon."""
         for peer, known in self._peers.items():
             if known.link.state is LinkState.READY:
-                self._say(peer, GoAway(reason), now)
+                self._say(peer, GoAway(reason, returns), now)
 
     def tick(self, now: float) -> list[Event]:
         """Let time pass; call at least twice a second."""

@@ -59,12 +59,12 @@ class ControlEnd(Bound):
             if link.state is LinkState.READY:
                 self._say(peer, self._status(), now)
 
-    def leave(self, reason: str) -> None:
-        """Say goodbye to all trainers."""
+    def leave(self, reason: str, *, returns: bool) -> None:
+        """Say goodbye to all trainers; ``returns`` if another life may answer here soon."""
         now = time.monotonic()
         for peer, link in list(self._links.items()):
             if link.state is LinkState.READY:
-                self._say(peer, GoAway(reason), now)
+                self._say(peer, GoAway(reason, returns), now)
 
     def _hello(self, peer: bytes, hello: Hello, now: float) -> None:
         if hello.magic != MAGIC or not compatible(hello.major):

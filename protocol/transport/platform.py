@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 __all__ = [
     "after_fork_in_child", "can_serve", "die_with_parent", "has_ipc", "has_memory", "host_id",
-    "keep_freed_memory", "memory_size", "private_folder_parent",
+    "keep_freed_memory", "memory_file", "memory_size", "private_folder_parent",
     "raise_descriptor_limit", "try_lock", "usable_cores",
 ]  # fmt: skip
 
@@ -37,6 +37,19 @@ def has_ipc() -> bool:
 def has_memory() -> bool:
     """Whether processes of one host may share memory without a name."""
     return _LINUX and hasattr(os, "memfd_create")
+
+
+def memory_file(size: int) -> int:
+    """The descriptor of a file of zeros without a name, in memory where that is possible."""
+    if has_memory():
+        descriptor = os.memfd_create("genserver")
+    else:
+        import tempfile
+
+        descriptor, path = tempfile.mkstemp(prefix="genserver-")
+        os.unlink(path)
+    os.ftruncate(descriptor, size)
+    return descriptor
 
 
 def host_id() -> str:

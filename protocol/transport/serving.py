@@ -89,10 +89,13 @@ class DataEnd(Bound):
         if self._lender is not None:
             self._lender.close()
 
-    def leave(self, reason: str) -> None:
-        """Say goodbye to all trainers."""
+    def leave(self, reason: str, returns: bool) -> None:
+        """Send what is finished and say goodbye to all trainers; ``returns`` if another life of
+        the worker may answer here soon."""
         now = time.monotonic()
-        self.end.leave(reason, now)
+        for key in self.exchange.keys:
+            self._flush(key, now)
+        self.end.leave(reason, now, returns=returns)
         self._send()
 
     def _apply(self, events: list[Event]) -> None:

@@ -6,6 +6,7 @@ import faulthandler
 import logging
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -219,3 +220,27 @@ def named(worker: Worker, n: int = 1000) -> Iterator[dict[str, Any]]:
     """Texts and an array of another size now and then, numbered and divided."""
     for number in range(worker.index, n, worker.count):
         yield {"name": f"scan {number}", "row": np.full(number // 100 % 3, number)}
+
+
+def hanging(worker: Worker, how: str, at: int = 5) -> Iterator[np.int64]:
+    """Does not come back from its element ``at``; "regex" keeps the interpreter meanwhile."""
+    for number in range(worker.start, 10**9):
+        if number == at and how == "regex":
+            re.match("(a+)+$", "a" * 60 + "b")
+        elif number == at:
+            time.sleep(3600)
+        yield np.int64(number)
+
+
+def poisonous(worker: Worker, at: int = 5) -> Iterator[np.int64]:
+    """Aborts at element ``at``, in every life."""
+    for number in range(worker.start, 10**9):
+        if number == at:
+            os.abort()
+        yield np.int64(number)
+
+
+def seeking(worker: Worker, n: int = 10**9) -> Iterator[tuple[np.int64, np.int64]]:
+    """(number, process id) from ``worker.start`` on."""
+    for number in range(worker.start, n):
+        yield np.int64(number), np.int64(os.getpid())
