@@ -17,7 +17,7 @@ from genserver.protocol.endpoint import Endpoint
 from genserver.protocol.messages import Status
 from genserver.protocol.transport.control import ControlEnd
 from genserver.protocol.transport.loop import Loop
-from genserver.protocol.transport.platform import host_id, usable_cores
+from genserver.protocol.transport.platform import host_id, reap_strangers, usable_cores
 from genserver.protocol.transport.sockets import Router, check_safe, close_context
 
 from .actions import Abort, Action, DumpStacks, Kill, Publish, Ready, Say, Spawn, Tell
@@ -193,6 +193,7 @@ class Supervisor:
             making = self._launcher.pages[index].read().making
             death = Death(describe_exit(code), making, code)
             self._execute(self._fleet.exited(index, death, time.monotonic(), _chance()))
+        reap_strangers([process.pid for process in self._processes.values()])
         if self._fleet.stopping and not self._processes:
             self._loop.stop()
         self._loop.hurry(self._fleet.due)

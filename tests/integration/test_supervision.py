@@ -19,6 +19,7 @@ from genserver.protocol.endpoint import parse_endpoint
 from genserver.protocol.messages import Status, WorkerStatus
 from genserver.protocol.transport.connection import connect
 from genserver.server import ServerFailed
+from genserver.server.probe import probe
 
 from ..support.servers import PATIENCE, SUPPORT, Serve, alive, eventually, processes_of
 
@@ -246,3 +247,43 @@ def test_a_generator_that_does_not_seek_is_refused(serve: Serve) -> None:
     with pytest.raises(ServerFailed, match=r"does not read worker\.start") as caught:
         serve("numbered", recovery="seek")
     assert caught.value.code == 78
+
+
+def test_probe_says_how_a_worker_fares(serve: Serve) -> None:
+    """Its life, how the last one ended, and what would become of a stream."""
+    server = serve("seeking", workers=1, recovery="seek")
+    with watching(server.endpoint) as watch:
+        os.kill(watch.worker(0, ready_in_life(0)).pid, signal.SIGKILL)
+        watch.worker(0, ready_in_life(1))
+    report, serves = probe(server.endpoint, seconds=PATIENCE, insecure_network=False, as_json=False)
+    assert serves
+    assert "  recovery     seek\n" in report
+    (line,) = (line for line in report.splitlines() if "worker 0" in line)
+    assert ", life 1, " in line
+    assert line.endswith(", last died: SIGKILL, perhaps out of memory")
+
+
+@pytest.mark.linux
+def test_as_process_1_it_takes_leave_of_strangers(runtime_folder: Path) -> None:
+    """What a generator started and left behind becomes no zombie, and SIGTERM ends it with 0."""
+    if subprocess.run(["unshare", "--pid", "--fork", "true"], check=False).returncode:
+        pytest.skip("this user may not make a process namespace")
+    reader, writer = os.pipe()
+    with subprocess.Popen(
+        ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-m", "genserver.server",
+         "serve", "generators:orphaning", "--bind", "tcp://127.0.0.1:0", "--ready-fd", str(writer)],
+        cwd=SUPPORT, pass_fds=[writer], stdout=subprocess.DEVNULL,
+    ) as outer:  # fmt: skip
+        os.close(writer)
+        with open(reader) as ready:
+            endpoint = ready.readline().strip()
+        (supervisor,) = processes_of(outer.pid)
+        # Two elements: two children whose parent ended before them, and who end themselves.
+        with Client(endpoint) as client:
+            elements = iter(client)
+            next(elements), next(elements)
+        assert eventually(lambda: len(processes_of(supervisor)) == 1)
+        os.kill(supervisor, signal.SIGTERM)
+        assert outer.wait(PATIENCE) == 0
+    assert list(runtime_folder.iterdir()) == []
+    runtime_folder.rmdir()

@@ -244,3 +244,13 @@ def seeking(worker: Worker, n: int = 10**9) -> Iterator[tuple[np.int64, np.int64
     """(number, process id) from ``worker.start`` on."""
     for number in range(worker.start, n):
         yield np.int64(number), np.int64(os.getpid())
+
+
+def orphaning(worker: Worker) -> Iterator[np.int64]:
+    """Starts a process with each element that starts another and ends before it."""
+    import subprocess
+
+    while True:
+        inner = f"{sys.executable} -c pass"
+        subprocess.run(["sh", "-c", f"setsid {inner} &"], check=True)
+        yield np.int64(worker.index)
