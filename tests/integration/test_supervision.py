@@ -275,15 +275,18 @@ def test_as_process_1_it_takes_leave_of_strangers(runtime_folder: Path) -> None:
         cwd=SUPPORT, pass_fds=[writer], stdout=subprocess.DEVNULL,
     ) as outer:  # fmt: skip
         os.close(writer)
-        with open(reader) as ready:
-            endpoint = ready.readline().strip()
-        (supervisor,) = processes_of(outer.pid)
-        # Two elements: two children whose parent ended before them, and who end themselves.
-        with Client(endpoint) as client:
-            elements = iter(client)
-            next(elements), next(elements)
-        assert eventually(lambda: len(processes_of(supervisor)) == 1)
-        os.kill(supervisor, signal.SIGTERM)
-        assert outer.wait(PATIENCE) == 0
+        try:
+            with open(reader) as ready:
+                endpoint = ready.readline().strip()
+            (supervisor,) = processes_of(outer.pid)
+            # Two elements: two children whose parent ended before them, and who end themselves.
+            with Client(endpoint) as client:
+                elements = iter(client)
+                next(elements), next(elements)
+            assert eventually(lambda: len(processes_of(supervisor)) == 1)
+            os.kill(supervisor, signal.SIGTERM)
+            assert outer.wait(PATIENCE) == 0
+        finally:
+            outer.kill()
     assert list(runtime_folder.iterdir()) == []
     runtime_folder.rmdir()
