@@ -52,8 +52,8 @@ in the trainer:
   dataset = from_server("tcp://127.0.0.1:5555")
 
 exit codes: 0 done or stopped by SIGTERM, 64 usage, 65 the generator failed at its start,
-69 nobody listens or the endpoint is in use, 70 a worker died, 78 wrong module, generator or option,
-130 Ctrl-C, 143 SIGTERM and a worker had to be killed
+69 nobody listens or the endpoint is in use, 70 a worker died too often, 78 wrong module, generator
+or option, 130 Ctrl-C, 143 SIGTERM and a worker had to be killed
 """
 
 

@@ -40,8 +40,8 @@ LEAVE_SECONDS = 0.3
 #: ... then SIGTERM makes it leave its element; its finally blocks run ...
 TERM_SECONDS = 1.0  # ... then SIGKILL
 
-#: Between two looks at the workers' progress; a time limit of an element may want more of them.
-TICK_SECONDS = 0.5
+#: Between two looks at the workers' progress; a short time limit of elements wants more of them.
+TICK_SECONDS, SHORTEST_TICK = 0.5, 0.05
 
 _STDIN = 0
 
@@ -70,7 +70,8 @@ class Supervisor:
         self._fleet = Fleet(config, usable_cores(), host_id())
         self._processes: dict[int, WorkerProcess] = {}
         self._loop = Loop()
-        self._loop.tick_every = min(TICK_SECONDS, (config.item_timeout or TICK_SECONDS) / 4)
+        wanted = (config.item_timeout or TICK_SECONDS) / 4
+        self._loop.tick_every = min(TICK_SECONDS, max(SHORTEST_TICK, wanted))
         self._endpoint = config.endpoint
         self._control: ControlEnd | None = None
         self._exit = ExitCode.OK
