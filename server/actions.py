@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from .exit_codes import ExitCode
 from .reports import Command
 
-__all__ = ["Abort", "Action", "Publish", "Ready", "Say", "Spawn", "Tell"]
+__all__ = [
+    "Abort", "Action", "DumpStacks", "Kill", "Publish", "Ready", "Say", "Spawn", "Tell",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,20 @@ class Tell:
 
     index: int
     command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class DumpStacks:
+    """Have a worker print where each of its threads is."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Kill a worker and what it started."""
+
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +69,4 @@ class Abort:
     text: str
 
 
-Action = Spawn | Tell | Publish | Ready | Say | Abort
+Action = Spawn | Tell | DumpStacks | Kill | Publish | Ready | Say | Abort

@@ -21,7 +21,14 @@ from genserver.protocol.errors import GenserverError
 from genserver.protocol.transport.platform import can_serve
 
 from .announce import start_up_lines
-from .config import SHARDINGS, ConfigError, ServeConfig, make_config, parse_arguments
+from .config import (
+    RECOVERIES,
+    SHARDINGS,
+    ConfigError,
+    ServeConfig,
+    make_config,
+    parse_arguments,
+)
 from .exit_codes import ExitCode
 from .inherited import taken
 from .lives import DEFAULT_RESTARTS, WINDOW
@@ -45,8 +52,8 @@ in the trainer:
   dataset = from_server("tcp://127.0.0.1:5555")
 
 exit codes: 0 done or stopped by SIGTERM, 64 usage, 65 the generator failed at its start,
-69 nobody listens or the endpoint is in use, 70 a worker died, 78 wrong module, generator or option,
-130 Ctrl-C, 143 SIGTERM and a worker had to be killed
+69 nobody listens or the endpoint is in use, 70 a worker died too often, 78 wrong module, generator
+or option, 130 Ctrl-C, 143 SIGTERM and a worker had to be killed
 """
 
 
@@ -212,11 +219,31 @@ def _add_serve(commands: Any) -> None:
 
 
 def _add_supervision(serve: Any) -> None:
-    group = serve.add_argument_group("workers that die")
+    group = serve.add_argument_group("workers that die, hang or leak")
+    group.add_argument(
+        "--recovery", choices=RECOVERIES,
+        help="what becomes of a stream whose worker died: auto, it goes on at the first element "
+        "that did not arrive, which the generator seeks (worker.start) or runs up to again; seek, "
+        "the same, and a generator that does not seek is refused; stream, it goes on with other "
+        "random elements, and what was lost is counted; none, the trainer gets an error "
+        "(default auto)",
+    )  # fmt: skip
+    group.add_argument(
+        "--max-rerun", type=float, metavar="SECONDS",
+        help="fail a stream whose elements would have to be run again for longer than that",
+    )  # fmt: skip
     group.add_argument(
         "--max-restarts", type=int, metavar="N",
         help=f"restarts of one worker within {WINDOW:.0f} s; one death more ends the server "
         f"(default {DEFAULT_RESTARTS})",
+    )  # fmt: skip
+    group.add_argument(
+        "--item-timeout", type=float, metavar="SECONDS",
+        help="kill a worker that makes one element for longer than that (default: never)",
+    )  # fmt: skip
+    group.add_argument(
+        "--max-items", type=int, metavar="N",
+        help="replace a worker after N elements, for generators that leak (default: never)",
     )  # fmt: skip
 
 
@@ -269,7 +296,11 @@ def _serve(options: argparse.Namespace) -> ExitCode:
         spec=options.spec,
         length=options.length,
         insecure_network=options.insecure_network,
+        recovery=options.recovery,
+        max_rerun=options.max_rerun,
         max_restarts=options.max_restarts,
+        item_timeout=options.item_timeout,
+        max_items=options.max_items,
     )
     if config.workers == 0:
         return _serve_in_process(options, config)

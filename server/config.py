@@ -22,6 +22,9 @@ __all__ = [
 ]  # fmt: skip
 
 SHARDINGS = ("off", "static")
+#: What becomes of a stream whose worker died: it goes on at the first element that did not arrive,
+#: by seeking or by running again; by seeking alone; with other elements; not at all.
+RECOVERIES = ("auto", "seek", "stream", "none")
 MAX_WORKERS = 512
 #: Longest target, in bytes: the server's status carries it.
 MAX_TARGET = 512
@@ -52,8 +55,15 @@ class ServeConfig:
     #: Elements of one pass, -1 endless, -2 unknown; None when the generator's attribute decides.
     length: int | None = None
     insecure_network: bool = False
+    recovery: str = "auto"
+    #: Seconds that running elements again may take; None for as long as it takes.
+    max_rerun: float | None = None
     #: Restarts of one worker within a minute; one death more ends the server.
     max_restarts: int = DEFAULT_RESTARTS
+    #: Seconds in which an element must be made, or its worker is killed; None for any time.
+    item_timeout: float | None = None
+    #: Elements after which a worker is replaced; None for never.
+    max_items: int | None = None
 
     def __post_init__(self) -> None:
         if self.workers is not None and not 0 <= self.workers <= MAX_WORKERS:
@@ -65,8 +75,7 @@ class ServeConfig:
             raise ConfigError(f"--sharding must be one of {SHARDINGS}", ExitCode.USAGE)
         if not 0 <= self.seed < 2**64:
             raise ConfigError("--seed must be 0 to 2**64 - 1", ExitCode.USAGE)
-        if self.max_restarts < 0:
-            raise ConfigError("--max-restarts must be 0 or more", ExitCode.USAGE)
+        self._check_supervision()
         if not all(split_target(self.target)):
             raise ConfigError(
                 f"{self.target!r} should read MODULE:GENERATOR or FILE.py:GENERATOR, for example "
@@ -81,6 +90,23 @@ class ServeConfig:
             )
         if len(self.target.encode(errors="replace")) > MAX_TARGET:
             raise ConfigError(f"the target is longer than {MAX_TARGET} bytes", ExitCode.USAGE)
+
+    def _check_supervision(self) -> None:
+        wrong = {
+            f"--recovery must be one of {RECOVERIES}": self.recovery not in RECOVERIES,
+            "--max-restarts must be 0 or more": self.max_restarts < 0,
+            "--max-items must be 1 or more": self.max_items is not None and self.max_items < 1,
+            # Written so that "not a number" is refused as well.
+            "--max-rerun must be 0 seconds or more": not (self.max_rerun or 0.0) >= 0.0,
+            "--item-timeout must be more than 0 seconds": self.item_timeout is not None
+            and not self.item_timeout > 0.0,
+            "--item-timeout and --max-items end worker processes, and --workers 0 has none": (
+                self.workers == 0 and (self.item_timeout, self.max_items) != (None, None)
+            ),
+        }
+        for text, applies in wrong.items():
+            if applies:
+                raise ConfigError(text, ExitCode.USAGE)
 
     def worker_endpoint(self, control: Endpoint, index: int) -> Endpoint | None:
         """Where worker ``index`` listens beside its file, by the port that the server has bound.
@@ -104,7 +130,11 @@ def make_config(
     spec: str | None = None,
     length: str | None = None,
     insecure_network: bool = False,
+    recovery: str | None = None,
+    max_rerun: float | None = None,
     max_restarts: int | None = None,
+    item_timeout: float | None = None,
+    max_items: int | None = None,
 ) -> ServeConfig:
     """From what a user wrote; `ConfigError` with `ExitCode.USAGE` for what cannot be read."""
     try:
@@ -122,7 +152,11 @@ def make_config(
         spec=declared,
         length=None if length is None else parse_length(length),
         insecure_network=insecure_network,
+        recovery=recovery or "auto",
+        max_rerun=max_rerun,
         max_restarts=DEFAULT_RESTARTS if max_restarts is None else max_restarts,
+        item_timeout=item_timeout,
+        max_items=max_items,
     )
 
 

@@ -18,7 +18,7 @@ class ExitCode(IntEnum):
     GENERATOR = 65
     #: Nobody listens at the endpoint, or it cannot be bound.
     UNAVAILABLE = 69
-    #: A worker died, or genserver has a bug.
+    #: A worker died at the start, too often or always at one element; or genserver has a bug.
     WORKER_DIED = 70
     #: The module, the generator or an option is wrong: starting again would not help.
     CONFIG = 78

@@ -8,7 +8,8 @@ the server; from then on a worker that dies is started again, as lives.py says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from genserver.protocol.codec import MAX_CAUSE, too_wide
@@ -16,15 +17,18 @@ from genserver.protocol.fields import cut_text
 from genserver.protocol.messages import Status, WorkerStatus
 from genserver.protocol.spec import ElementSpec
 
-from .actions import Abort, Action, Publish, Ready, Say, Spawn, Tell
+from .actions import Abort, Action, DumpStacks, Kill, Publish, Ready, Say, Spawn, Tell
 from .config import ServeConfig
 from .exit_codes import ExitCode
 from .lifecycle import WorkerEvent, WorkerState, next_state
 from .lives import Death, GiveUp, Lives, Restart
-from .reports import Bound, Failed, Found, Loaded, Report, Search, UseSpec
+from .reports import Bound, Failed, Found, Leaving, Loaded, Report, Search, UseSpec
+from .watch import Reading, Watch
 
 __all__ = ["Fleet"]
 
+#: Seconds within one element until a worker is shown as stalled, and until its stacks are printed.
+STALLED_AFTER, DUMP_AFTER = 10.0, 60.0
 #: The most that the status tells of a worker's death, and what telling anything takes, in bytes.
 LONGEST_CAUSE, CAUSE_HEAD = 400, 3
 
@@ -42,6 +46,13 @@ class _Worker:
     search_waits: bool = False
     #: When the next process is due, in `BACKOFF`.
     due: float = 0.0
+    leaving: bool = False
+    watch: Watch = field(default_factory=Watch)
+    stalled: bool = False
+    dumped: bool = False
+    #: Why it is being killed by us.
+    killed: str = ""
+    lost: int = 0
     #: The life that listens: trainers that are told of a new one can connect to it.
     bound_life: int = 0
 
@@ -82,15 +93,26 @@ class Fleet:
         if isinstance(report, Loaded):
             return self._loaded(worker, report, now)
         if isinstance(report, Found):
+            if self.config.recovery == "seek" and not report.seeks:
+                return self._abort(ExitCode.CONFIG, self._unseeking())
             return self._adopt(report.spec, len(self.workers)) or self._tell_spec(now)
+        if isinstance(report, Leaving):
+            worker.leaving = True
+            return []
         return self._pass_search_on(index)
 
     def exited(self, index: int, death: Death, now: float, chance: float) -> list[Action]:
         """A worker's process ended. ``chance`` is a random number from 0 to 1."""
         worker = self.workers[index]
+        planned = worker.leaving and death.code == 0
+        killed, worker.killed, worker.leaving = worker.killed, "", False
         if worker.state in (WorkerState.STOPPING, WorkerState.FAILED):
             worker.state = next_state(worker.state, WorkerEvent.EXIT)
             return []
+        if planned and self.ready:
+            return self._retry(worker, worker.lives.left(), now)
+        if killed:
+            death = replace(death, cause=killed)
         worker.cause = death.cause
         name = f"worker {index} (pid {worker.pid})"
         verdict: Restart | GiveUp = GiveUp(f"died: {death.cause}")
@@ -99,19 +121,19 @@ class Fleet:
         if isinstance(verdict, GiveUp):
             worker.state = next_state(worker.state, WorkerEvent.GIVE_UP)
             return [Publish(), *self._abort(ExitCode.WORKER_DIED, f"{name} {verdict.text}")]
-        worker.state = next_state(worker.state, WorkerEvent.RETRY)
-        worker.due = now + verdict.wait
         when = f"in {verdict.wait:.1f} s" if verdict.wait else "at once"
         again = f"{name} died: {death.cause}; it is started again {when}"
-        return [Say(again), *(self.tick(now) or [Publish()])]
+        return [Say(again), *self._retry(worker, verdict, now)]
 
-    def tick(self, now: float) -> list[Action]:
-        """Let time pass: start the workers that are due."""
+    def tick(self, now: float, readings: Mapping[int, Reading] | None = None) -> list[Action]:
+        """Let time pass: start the workers that are due, judge the progress of those that run."""
         actions: list[Action] = []
         for worker in self.workers:
             if worker.state is WorkerState.BACKOFF and worker.due <= now:
                 actions += self._respawn(worker)
-        return [*actions, Publish()] if actions else []
+            elif worker.state in (WorkerState.LOADED, WorkerState.READY):
+                actions += self._judge(worker, (readings or {}).get(worker.index), now)
+        return actions
 
     @property
     def due(self) -> float:
@@ -144,24 +166,52 @@ class Fleet:
             seed=self.config.seed, cardinality=self.length, host=self.host, spec=self.spec,
             workers=tuple(
                 WorkerStatus(
-                    w.index, w.state.value, w.pid, w.ipc, w.port, cut_text(w.cause, room),
-                    life=w.bound_life,
+                    w.index, "stalled" if w.stalled else w.state.value, w.pid, w.ipc, w.port,
+                    cut_text(w.cause, room), w.bound_life, w.lost,
                 )
                 for w in self.workers
             ),
             cause=cut_text(self.failure, MAX_CAUSE // 2 if dead else MAX_CAUSE),
+            recovery=self.config.recovery,
         )  # fmt: skip
 
     def _spawn(self) -> Spawn:
         self.workers.append(_Worker(len(self.workers), Lives(self.config.max_restarts)))
         return Spawn(len(self.workers) - 1)
 
+    def _retry(self, worker: _Worker, restart: Restart, now: float) -> list[Action]:
+        worker.state = next_state(worker.state, WorkerEvent.RETRY)
+        worker.due = now + restart.wait
+        worker.watch, worker.stalled, worker.dumped = Watch(), False, False
+        return self._respawn(worker) if not restart.wait else [Publish()]
+
+    def _judge(self, worker: _Worker, reading: Reading | None, now: float) -> list[Action]:
+        """A worker that makes one element for long is shown, then dumped, and perhaps killed."""
+        if reading is None:
+            return []
+        seconds = worker.watch.look(reading, now)
+        before = worker.stalled, worker.lost
+        worker.stalled, worker.lost = seconds >= STALLED_AFTER, reading.lost
+        worker.dumped = worker.dumped and worker.stalled
+        actions: list[Action] = []
+        if (worker.stalled, worker.lost) != before:
+            actions.append(Publish())
+        name, limit = f"worker {worker.index} (pid {worker.pid})", self.config.item_timeout
+        if seconds >= DUMP_AFTER and not worker.dumped:
+            worker.dumped = True
+            text = f"{name} has been making {reading.making} for {seconds:.0f} s. It is here:"
+            actions += [Say(text), DumpStacks(worker.index)]
+        if limit is not None and seconds >= limit and not worker.killed:
+            worker.killed = f"killed after --item-timeout {limit:g} s in {reading.making}"
+            actions.append(Kill(worker.index))
+        return actions
+
     def _respawn(self, worker: _Worker) -> list[Action]:
         worker.state = next_state(worker.state, WorkerEvent.SPAWN)
         spawn = Spawn(worker.index, worker.lives.life, worker.port)
         assert self.spec is not None  # the server was ready
         # At once, so that trainers are answered while the user's module is imported.
-        return [spawn, Tell(worker.index, UseSpec(self.spec.to_wire()))]
+        return [spawn, Tell(worker.index, UseSpec(self.spec.to_wire())), Publish()]
 
     def _bound(self, worker: _Worker, bound: Bound) -> list[Action]:
         worker.ipc, worker.port = bound.ipc, bound.port
@@ -206,6 +256,9 @@ class Fleet:
             return self._abort(ExitCode.CONFIG, self._indivisible(f"{count} workers"))
         self.sharding = self.config.sharding or ("static" if report.divisible else "single")
         self.length = report.length if self.config.length is None else self.config.length
+        refusal = self._unrecoverable(report)
+        if refusal:
+            return self._abort(ExitCode.CONFIG, refusal)
         declared = report.spec if self.config.spec is None else self.config.spec.to_wire()
         refused = [] if declared is None else self._adopt(declared, count)
         if refused:
@@ -214,6 +267,25 @@ class Fleet:
         if self.spec is None:
             actions.append(self._search(0))
         return [*actions, Publish()]
+
+    def _unrecoverable(self, report: Loaded) -> str:
+        """Why the generator cannot give what --recovery asks for, as far as is known."""
+        if self.config.recovery == "seek" and not report.divisible:
+            return self._unseeking()
+        if self.config.recovery == "stream" and self.length >= 0:
+            return (
+                f"{self.config.target} has {self.length} elements, and --recovery stream loses "
+                "some with each worker that dies: it is for endless random generators, "
+                "--length infinite"
+            )
+        return ""
+
+    def _unseeking(self) -> str:
+        return (
+            f"{self.config.target} does not read worker.start before its first yield, so it cannot "
+            "--recovery seek: have it begin at element worker.start, or take --recovery auto, "
+            "which runs it again"
+        )
 
     def _adopt(self, wire: list[Any], workers: int) -> list[Action]:
         """Take the spec on, or end: trainers could not be told of one that is too wide."""

@@ -30,6 +30,43 @@ class Server:
 
     What the workers print comes out at ``sys.stdout`` and ``sys.stderr`` with their number, in a
     notebook in the cell that runs. The server ends with this process. May be used from any thread.
+
+    Making one starts the server and waits until every worker is ready:
+
+    * ``target``: "MODULE:GENERATOR"; the module is looked for in ``cwd``, then where this
+      process looks.
+    * ``bind``: the endpoint to listen at; default a free port of the loopback interface.
+    * ``workers``: processes; default the usable cores less one where the generator takes a
+      ``worker``, else 1. 0 runs the generator in this process, on a thread of its own, for
+      `breakpoint`, coverage and profilers.
+    * ``sharding``: "static", each worker makes its share, or "off", each makes everything.
+    * ``arguments``: keyword arguments of the generator: what JSON can say.
+    * ``seed``: what a trainer that names none takes for all random states; default random.
+    * ``spec``: the element spec, e.g. "(float32[None,64], int64[])"; default that of the first
+      element.
+    * ``length``: elements of one pass over all workers (of each with sharding off), or
+      "infinite"; default unknown.
+    * ``insecure_network``: listen beyond this host although anyone who reaches the port can
+      connect.
+    * ``recovery``: what becomes of a stream whose worker died. "auto", the default: it goes on
+      at the first element that did not arrive, which the generator seeks (`Worker.start`) or
+      runs up to again. "seek": the same, and a generator that does not seek is refused.
+      "stream": it goes on with other random elements, and what was lost is counted. "none":
+      the trainer gets an error.
+    * ``max_rerun``: seconds that running elements again may take, else the stream fails.
+    * ``max_restarts``: of one worker within a minute, default 5; one death more ends the
+      server.
+    * ``item_timeout``: seconds after which a worker that makes one element is killed; default
+      never.
+    * ``max_items``: elements after which a worker is replaced, for generators that leak;
+      default never.
+    * ``quiet``: leaves out the server's own lines.
+    * ``ready_timeout``: seconds until the server must be ready.
+    * ``cwd``: the folder that the server is started in; default this process's.
+
+    Raises `ServerFailed` with the server's sentence, `TypeError` for a target that is no text,
+    and a `GenserverError` in a worker that imports this program. With ``workers=0`` there is no
+    time limit, and ``cwd`` is not used: a debugger may be at work, in this process's folder.
     """
 
     def __init__(
@@ -44,45 +81,24 @@ class Server:
         spec: str | None = None,
         length: int | str | None = None,
         insecure_network: bool = False,
+        recovery: str | None = None,
+        max_rerun: float | None = None,
         max_restarts: int | None = None,
+        item_timeout: float | None = None,
+        max_items: int | None = None,
         quiet: bool = False,
         ready_timeout: float = 300.0,
         cwd: str | None = None,
     ) -> None:
-        """Making one starts the server and waits until every worker is ready.
-
-        * ``target``: "MODULE:GENERATOR"; the module is looked for in ``cwd``, then where this
-          process looks.
-        * ``bind``: the endpoint to listen at; default a free port of the loopback interface.
-        * ``workers``: processes; default the usable cores less one where the generator takes a
-          ``worker``, else 1. 0 runs the generator in this process, on a thread of its own, for
-          `breakpoint`, coverage and profilers.
-        * ``sharding``: "static", each worker makes its share, or "off", each makes everything.
-        * ``arguments``: keyword arguments of the generator: what JSON can say.
-        * ``seed``: what a trainer that names none takes for all random states; default random.
-        * ``spec``: the element spec, e.g. "(float32[None,64], int64[])"; default that of the first
-          element.
-        * ``length``: elements of one pass over all workers (of each with sharding off), or
-          "infinite"; default unknown.
-        * ``insecure_network``: listen beyond this host although anyone who reaches the port can
-          connect.
-        * ``max_restarts``: of one worker within a minute, default 5; one death more ends the
-          server.
-        * ``quiet``: leaves out the server's own lines.
-        * ``ready_timeout``: seconds until the server must be ready.
-        * ``cwd``: the folder that the server is started in; default this process's.
-
-        Raises `ServerFailed` with the server's sentence, `TypeError` for a target that is no text,
-        and a `GenserverError` in a worker that imports this program. With ``workers=0`` there is no
-        time limit, and ``cwd`` is not used: a debugger may be at work, in this process's folder.
-        """
+        """Start the server and wait until every worker is ready."""
         check_target(target)
         _refuse_in_worker(target)
         given = dict(arguments or {})
         options = {
             "bind": bind, "sharding": sharding, "seed": seed, "spec": spec,
             "length": None if length is None else str(length), "insecure_network": insecure_network,
-            "max_restarts": max_restarts,
+            "recovery": recovery, "max_rerun": max_rerun, "max_restarts": max_restarts,
+            "item_timeout": item_timeout, "max_items": max_items,
         }  # fmt: skip
         self._backend: ChildServer | GuestServer
         if workers == 0:

@@ -31,7 +31,9 @@ from .config import ConfigError, ServeConfig
 from .exit_codes import ExitCode
 from .fleet import Fleet
 from .private_folder import PrivateFolder
+from .progress import ProgressPage
 from .reports import Bound, Report, Search, UseSpec
+from .run import Rules
 from .runner import Runner, StopRequested, loaded, searched
 from .source import load_source
 
@@ -84,8 +86,11 @@ class InProcess:
     def _serve(self) -> None:
         assert self._data is not None  # _bind made it
         source = load_source(self._config.target, self._config.arguments)
-        divided = self._config.sharding != "off"
-        self._runner = Runner(source, self._data.exchange, divided=divided, guest=True)
+        config = self._config
+        rules = Rules(
+            divided=config.sharding != "off", recovery=config.recovery, max_rerun=config.max_rerun
+        )
+        self._runner = Runner(source, self._data.exchange, rules, ProgressPage(), guest=True)
         self._report(loaded(source))
         if not self._stopped.is_set():
             self._runner.run()
@@ -144,8 +149,8 @@ class InProcess:
         if not self._fleet.stopping:
             self._fleet.stop()
         # The server's goodbye comes first: it explains why a worker cannot be reached.
-        self._control.leave("the server stopped")
-        self._data.leave("the server stopped")
+        self._control.leave("the server stopped", returns=False)
+        self._data.leave("the server stopped", False)
         self._data.close()
         self._control.close()
 

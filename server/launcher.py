@@ -2,8 +2,8 @@
 
 Interpreters and their libraries take most of the time to the first element, so both sides load at
 once; importing this module costs little. A worker runs no code of the user's before it is told that
-the server has its endpoint. Owns the private folder of the workers' sockets, and each process until
-a supervisor takes it.
+the server has its endpoint. Owns the private folder of the workers' sockets, their progress pages,
+and each process until a supervisor takes it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from types import TracebackType
 
 from genserver.protocol.transport.platform import has_ipc
 
+from .actions import Spawn
 from .config import ServeConfig
 from .private_folder import PrivateFolder
+from .progress import ProgressPage
 from .spawn import WorkerProcess
 
 __all__ = ["Launcher", "SIGNALS"]
@@ -35,21 +37,20 @@ class Launcher:
         self._config = config
         self._folder: PrivateFolder | None = None
         self._waiting: dict[int, WorkerProcess] = {}
+        #: By worker; the same for all its lives.
+        self.pages: dict[int, ProgressPage] = {}
 
     def start_first(self) -> None:
         """Start the workers that are needed in any case; signals wait for the supervisor."""
         for index in range(self._config.workers or 1):
-            self._waiting[index] = self._start(index)
+            self._waiting[index] = self._start(Spawn(index))
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
-    def take(self, index: int) -> WorkerProcess:
+    def take(self, spawn: Spawn) -> WorkerProcess:
         """A worker's process, which is the caller's from now on; started if it was not yet."""
-        return self._waiting.pop(index, None) or self._start(index)
-
-    def restart(self, index: int, port: int) -> WorkerProcess:
-        """The next process of a worker that ended, with the same endpoints; the caller's."""
-        self._remove_files(index)
-        return self._start(index, port)
+        if spawn.life:
+            self._remove_files(spawn.index)
+        return self._waiting.pop(spawn.index, None) or self._start(spawn)
 
     def __enter__(self) -> Launcher:
         return self
@@ -65,6 +66,8 @@ class Launcher:
         for process in self._waiting.values():
             process.await_end(KILL_SECONDS)  # it might bind in the folder yet
             process.close()
+        for page in self.pages.values():
+            page.close()
         if self._folder is not None:
             self._folder.remove()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -75,21 +78,29 @@ class Launcher:
             for left in Path(self._folder.path).glob(f"{index}.*"):
                 left.unlink(missing_ok=True)
 
-    def _start(self, index: int, port: int = 0) -> WorkerProcess:
+    def _start(self, spawn: Spawn) -> WorkerProcess:
         if self._folder is None and has_ipc():
             self._folder = PrivateFolder()
-        folder = self._folder
-        tcp = self._config.worker_endpoint(self._config.endpoint, index)
-        if tcp is not None and port:
-            tcp = tcp.with_port(port)
+        index, folder, config = spawn.index, self._folder, self._config
+        page = self.pages.get(index)
+        if page is None:
+            page = self.pages[index] = ProgressPage.shared()
+        tcp = config.worker_endpoint(config.endpoint, index)
+        if tcp is not None and spawn.port:
+            tcp = tcp.with_port(spawn.port)
         return WorkerProcess(
             {
                 "parent": os.getpid(),
                 "index": index,
-                "target": self._config.target,
-                "arguments": self._config.arguments,
-                "sharding": self._config.sharding,
+                "life": spawn.life,
+                "target": config.target,
+                "arguments": config.arguments,
+                "sharding": config.sharding,
+                "recovery": config.recovery,
+                "max_rerun": config.max_rerun,
+                "max_items": config.max_items,
                 "ipc": "" if folder is None else os.path.join(folder.path, f"{index}.sock"),
                 "tcp": "" if tcp is None else str(tcp),
-            }
+            },
+            page.descriptor,
         )

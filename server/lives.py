@@ -41,10 +41,12 @@ class Making:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """A process that ended without being asked: ``cause`` in words, ``making`` what if anything."""
+    """A process that ended: ``cause`` in words, ``code`` as `subprocess` has it, ``making`` what it
+    was at, if anything."""
 
     cause: str
     making: Making | None = None
+    code: int = 1
 
 
 @dataclass(frozen=True, slots=True)

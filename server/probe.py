@@ -61,12 +61,15 @@ def _report(endpoint: Endpoint, status: Status) -> dict[str, Any]:
         "cardinality": cardinality,
         "sharding": status.sharding,
         "seed": status.seed,
+        "recovery": status.recovery,
         "workers": [
             {
                 "index": worker.index,
                 "state": worker.state,
                 "pid": worker.pid,
+                "life": worker.life,
                 "cause": worker.cause,
+                "lost": worker.lost,
                 "transport": _transport(endpoint, status, worker),
             }
             for worker in status.workers
@@ -94,11 +97,14 @@ def _format(report: dict[str, Any]) -> str:
         f"  cardinality  {report['cardinality']}",
         f"  sharding     {report['sharding']}",
         f"  seed         {report['seed']}",
+        f"  recovery     {report['recovery']}",
     ]
     for worker in report["workers"]:
-        cause = f", {worker['cause']}" if worker["cause"] else ""
+        life = f", life {worker['life']}" if worker["life"] else ""
+        cause = f", last died: {worker['cause']}" if worker["cause"] else ""
+        lost = f", {worker['lost']} elements lost" if worker["lost"] else ""
         lines.append(
-            f"  worker {worker['index']}     {worker['state']}, pid {worker['pid']}, "
-            f"{worker['transport']}{cause}"
+            f"  worker {worker['index']}     {worker['state']}, pid {worker['pid']}{life}, "
+            f"{worker['transport']}{cause}{lost}"
         )
     return "\n".join(lines)

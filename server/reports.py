@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 __all__ = [
-    "Bound", "Command", "Empty", "Failed", "Found", "LineReader", "Loaded", "Report", "Search",
-    "Start", "Stop", "UseSpec", "parse_command", "parse_report", "write_line",
+    "Bound", "Command", "Empty", "Failed", "Found", "Leaving", "LineReader", "Loaded", "Report",
+    "Search", "Start", "Stop", "UseSpec", "parse_command", "parse_report", "write_line",
 ]  # fmt: skip
 
 
@@ -36,9 +36,10 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The first element's spec, in wire form."""
+    """The first element's spec, in wire form; ``seeks`` if ``worker.start`` was read for it."""
 
     spec: list[Any]
+    seeks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,11 @@ class Failed:
 
     code: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """The worker has made as many elements as it may, and ends with code 0: replace it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +83,17 @@ class UseSpec:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Finish the element, close the generators, say goodbye, end."""
+    """Finish the element, close the generators, say goodbye, end; ``returns`` goes into that."""
 
     reason: str
+    returns: bool
 
 
-Report = Bound | Loaded | Found | Empty | Failed
+Report = Bound | Loaded | Found | Empty | Failed | Leaving
 Command = Start | Search | UseSpec | Stop
 
 _REPORTS: dict[str, type[Report]] = {
-    cls.__name__: cls for cls in (Bound, Loaded, Found, Empty, Failed)
+    cls.__name__: cls for cls in (Bound, Loaded, Found, Empty, Failed, Leaving)
 }
 _COMMANDS: dict[str, type[Command]] = {cls.__name__: cls for cls in (Start, Search, UseSpec, Stop)}
 

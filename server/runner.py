@@ -19,11 +19,14 @@ from genserver.protocol.messages import Open
 from genserver.protocol.normalize import Normalizer, infer_spec
 from genserver.protocol.spec import ElementSpec
 from genserver.protocol.transport.exchange import Exchange, Failure, Job
+from genserver.protocol.worker_end import Key
 
 from .exit_codes import ExitCode
 from .failures import kind_of, refusal_text, text_of, user_traceback
+from .progress import ProgressPage
 from .reports import Empty, Failed, Found, Loaded, Search
-from .run import NOTHING, Exhausted, Run
+from .rerun import Refusal
+from .run import NOTHING, Exhausted, Rules, Run
 from .source import Source
 from .worker import random_states, set_random_states
 
@@ -42,12 +45,18 @@ class Runner:
     """
 
     def __init__(
-        self, source: Source, exchange: Exchange, *, divided: bool, guest: bool = False
-    ) -> None:
+        self, source: Source, exchange: Exchange, rules: Rules, page: ProgressPage,
+        *, guest: bool = False,
+    ) -> None:  # fmt: skip
+        """``page`` is told what is made, and tells what an earlier life of this worker made."""
         self._source = source
         self._guest = guest
         self._exchange = exchange
-        self._divided = divided
+        self._rules = rules
+        self._page = page
+        self._inherited = page.inherit()
+        #: Elements until the worker is replaced, None when it is not.
+        self._left = rules.max_items
         self._normalizer: Normalizer | None = None
         self._runs: dict[tuple[int, int], Run] = {}
         self._current: Run | None = None
@@ -55,13 +64,23 @@ class Runner:
         self._most = 0
 
     def run(self) -> None:
-        """Serve until the exchange stops, then close every generator."""
+        """Serve until the exchange stops or the worker is `worn`, then close every generator."""
         try:
-            while not self._exchange.stopping:
+            while not (self._exchange.stopping or self.worn):
                 self._turn()
         finally:
             for run in [*self._runs.values(), self._spare[1] if self._spare else None]:
                 self._close(run)
+
+    @property
+    def worn(self) -> bool:
+        """Whether it has made as many elements as a worker may."""
+        return self._left is not None and self._left <= 0
+
+    @property
+    def seeks(self) -> bool:
+        """Whether the searched generator has read ``worker.start``."""
+        return self._spare is not None and self._spare[1].worker.seeks
 
     def use_spec(self, spec: ElementSpec) -> None:
         """From now on every element must fit ``spec``."""
@@ -126,6 +145,9 @@ class Runner:
         except Exhausted:
             self._finish(job, self._used_up(run, job.opening))
             return False
+        except Refusal as refusal:
+            self._finish(job, Failure(job.element, refusal.kind, str(refusal), ""))
+            return False
         except BaseException as error:  # noqa: BLE001  # the user's code may raise anything
             self._finish(job, self._failure(error, job.element))
             return False
@@ -137,15 +159,28 @@ class Runner:
         except ElementError as error:
             self._finish(job, Failure(job.element, kind_of(error), refusal_text(error), ""))
             return False
-        return not (over or self._guest)
+        return not (over or self._guest or self.worn)
 
     def _pull(self, job: Job, run: Run) -> Any:
         stack = job.builder.stack
         if not run.begun or stack is None or stack.put is None:
-            return run.element()
+            element = run.element(self._exchange, job.element)
+            self._wear(element is not NOTHING)
+            return element
         # A guest puts the process's random states back after each element.
         stop = stack.row + 1 if self._guest else job.stop(stack)
-        return run.fill(self._exchange, job, stack, stop)
+        if self._left is not None:
+            stop = min(stop, stack.row + self._left)
+        gave = run.gave
+        try:
+            return run.fill(self._exchange, job, stack, stop)
+        finally:
+            self._wear(run.gave - gave)
+
+    def _wear(self, elements: int) -> None:
+        """So many new elements were made; those that are run again do not count."""
+        if self._left is not None:
+            self._left -= elements
 
     def _lender(self, job: Job) -> Callable[[Shape, np.dtype[Any]], np.ndarray[Any, Any] | None]:
         """What `Worker.empty` asks for memory during a turn; other threads get none."""
@@ -160,8 +195,22 @@ class Runner:
     def _run_for(self, job: Job) -> Run:
         run = self._runs.get(job.key)
         if run is None:
+            self._count_lost(job.key, job.opening)
             run = self._runs[job.key] = self._take_spare(job.opening) or self._start(job.opening)
+            run.attach(job.key)
         return run
+
+    def _count_lost(self, key: Key, opening: Open) -> None:
+        """Where a stream goes on instead of repeating: what its trainer did not get is lost."""
+        made = self._inherited.pop(key, 0)
+        lost = made - opening.start * max(1, opening.batch)
+        if self._rules.recovery == "stream" and lost > 0:
+            self._page.lose(lost)
+            logger.warning(
+                "%d element%s made and never sent: lost with the worker's last process, as "
+                "--recovery stream has it [epoch %d]",
+                lost, " was" if lost == 1 else "s were", opening.epoch,
+            )  # fmt: skip
 
     @contextlib.contextmanager
     def _visit(self) -> Iterator[None]:
@@ -190,7 +239,7 @@ class Runner:
 
     def _start(self, opening: Open) -> Run:
         self._park()
-        run = Run(self._source, opening, divided=self._divided)
+        run = Run(self._source, opening, self._rules, self._page)
         self._current = run
         return run
 
@@ -270,7 +319,7 @@ def searched(runner: Runner, search: Search, target: str) -> Found | Empty | Fai
     if found is None:
         return Empty()
     if isinstance(found, ElementSpec):
-        return Found(found.to_wire())
+        return Found(found.to_wire(), runner.seeks)
     text = f"{target} failed before its first element: {found.kind}: {found.text}"
     return Failed(int(ExitCode.GENERATOR), f"{text}\n{found.traceback}".rstrip())
 

@@ -18,7 +18,7 @@ from typing import Any
 from .inherited import offered
 from .reports import Command, LineReader, write_line
 
-__all__ = ["WORKER_VARIABLE", "WorkerProcess", "describe_exit"]
+__all__ = ["STACKS_SIGNAL", "WORKER_VARIABLE", "WorkerProcess", "describe_exit"]
 
 #: One thread each: the workers are the parallelism (petastorm #432, tensorpack's tutorial).
 _ONE_THREAD = (
@@ -28,6 +28,8 @@ _ONE_THREAD = (
 #: The devices belong to the trainer.
 _NO_DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
+#: Has a worker print the stacks of its threads.
+STACKS_SIGNAL = signal.SIGUSR2
 #: Set in workers, so that a program which is imported there does not start servers in turn.
 WORKER_VARIABLE = "GENSERVER_WORKER"
 
@@ -40,8 +42,8 @@ _BOOTSTRAP = (
 class WorkerProcess:
     """One worker, as the supervisor holds it. Main thread only (parent-death is per thread)."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        """``config`` is plain data."""
+    def __init__(self, config: dict[str, Any], page: int) -> None:
+        """``config`` is plain data; ``page`` is the descriptor of the worker's progress page."""
         down_read, self._down = os.pipe()
         up, up_write = os.pipe()
         #: What the worker prints, to be read without blocking.
@@ -55,7 +57,7 @@ class WorkerProcess:
         environment[WORKER_VARIABLE] = str(config["index"])
         try:
             with offered(config) as given:
-                inherited = (given, down_read, up_write)
+                inherited = (given, down_read, up_write, page)
                 # A group of its own: Ctrl-C in the terminal reaches the supervisor alone, and what
                 # the generator starts can be ended with it.
                 self._process = subprocess.Popen(
@@ -88,6 +90,11 @@ class WorkerProcess:
         """Signal the worker and whatever it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
+
+    def dump_stacks(self) -> None:
+        """Have it print where its threads are, even if one of them keeps the interpreter."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, STACKS_SIGNAL)
 
     def await_end(self, seconds: float) -> None:
         """Wait until the process has ended, for ``seconds`` at most."""

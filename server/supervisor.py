@@ -17,10 +17,10 @@ from genserver.protocol.endpoint import Endpoint
 from genserver.protocol.messages import Status
 from genserver.protocol.transport.control import ControlEnd
 from genserver.protocol.transport.loop import Loop
-from genserver.protocol.transport.platform import host_id, usable_cores
+from genserver.protocol.transport.platform import host_id, reap_strangers, usable_cores
 from genserver.protocol.transport.sockets import Router, check_safe, close_context
 
-from .actions import Abort, Action, Publish, Ready, Say, Spawn, Tell
+from .actions import Abort, Action, DumpStacks, Kill, Publish, Ready, Say, Spawn, Tell
 from .config import ConfigError, ServeConfig
 from .exit_codes import ExitCode
 from .fleet import Fleet
@@ -39,6 +39,9 @@ DRAIN_SECONDS = 6.0
 LEAVE_SECONDS = 0.3
 #: ... then SIGTERM makes it leave its element; its finally blocks run ...
 TERM_SECONDS = 1.0  # ... then SIGKILL
+
+#: Between two looks at the workers' progress; a short time limit of elements wants more of them.
+TICK_SECONDS, SHORTEST_TICK = 0.5, 0.05
 
 _STDIN = 0
 
@@ -67,7 +70,8 @@ class Supervisor:
         self._fleet = Fleet(config, usable_cores(), host_id())
         self._processes: dict[int, WorkerProcess] = {}
         self._loop = Loop()
-        self._loop.tick_every = 0.5
+        wanted = (config.item_timeout or TICK_SECONDS) / 4
+        self._loop.tick_every = min(TICK_SECONDS, max(SHORTEST_TICK, wanted))
         self._endpoint = config.endpoint
         self._control: ControlEnd | None = None
         self._exit = ExitCode.OK
@@ -121,6 +125,10 @@ class Supervisor:
                 self._control.publish()
             elif isinstance(action, Ready):
                 self._announce(self._endpoint, self._fleet.status())
+            elif isinstance(action, DumpStacks):
+                self._processes[action.index].dump_stacks()
+            elif isinstance(action, Kill):
+                self._processes[action.index].signal_group(signal.SIGKILL)
             elif isinstance(action, Say):
                 self._printer.say(f"genserver: {action.text}", error=True)
             elif isinstance(action, Abort):
@@ -129,8 +137,7 @@ class Supervisor:
 
     def _spawn(self, spawn: Spawn) -> None:
         index = spawn.index
-        process = self._launcher.restart(index, spawn.port) if spawn.life else None
-        process = self._processes[index] = process or self._launcher.take(index)
+        process = self._processes[index] = self._launcher.take(spawn)
         process.tell(Start())
         self._fleet.spawned(index, process.pid)
         self._loop.add(process.fd, lambda: self._read_reports(index))
@@ -184,8 +191,10 @@ class Supervisor:
                 self._loop.remove(reader.fd)
             process.close()
             del self._processes[index]
-            death = Death(describe_exit(code))
+            making = self._launcher.pages[index].read().making
+            death = Death(describe_exit(code), making, code)
             self._execute(self._fleet.exited(index, death, time.monotonic(), _chance()))
+        reap_strangers([process.pid for process in self._processes.values()])
         if self._fleet.stopping and not self._processes:
             self._loop.stop()
         self._loop.hurry(self._fleet.due)
@@ -195,7 +204,9 @@ class Supervisor:
         assert self._control is not None  # made before the first action
         self._fleet.stop()
         self._control.publish()
-        self._control.leave(reason, returns=not self._failure and not self._stop_at_eof)
+        # Nobody starts a failed server again without looking, nor that of a program that is done.
+        returns = not (self._failure or self._stop_at_eof)
+        self._control.leave(reason, returns=returns)
         now = time.monotonic()
         term = now + (DRAIN_SECONDS if drain else LEAVE_SECONDS)
         kill = term + TERM_SECONDS
@@ -205,14 +216,15 @@ class Supervisor:
             (kill + KILL_SECONDS, self._loop.stop),
         ]
         for process in self._processes.values():
-            process.tell(Stop(reason))
+            process.tell(Stop(reason, returns))
         self._loop.hurry(term)
         if not self._processes:
             self._loop.stop()
 
     def _tick(self, now: float) -> None:
         self._reap()  # a SIGCHLD may have been merged with another
-        self._execute(self._fleet.tick(now))
+        pages = self._launcher.pages
+        self._execute(self._fleet.tick(now, {i: pages[i].read() for i in self._processes}))
         for readers in self._readers.values():
             for reader in readers:
                 reader.tick(now)

@@ -31,9 +31,10 @@ class Worker:
 
     def __init__(
         self, index: int = 0, count: int = 1, epoch: int = 0, seed: int = 0, start: int = 0,
-        *, stream: int | None = None,
+        *, stream: int | None = None, afresh: bool = False,
     ) -> None:  # fmt: skip
-        """``stream`` seeds instead of ``index`` where the workers do not divide the work.
+        """``stream`` seeds instead of ``index`` where the workers do not divide the work; with
+        ``afresh`` a ``start`` above 0 seeds as well, so that no random element comes twice.
 
         genserver fills in everything.
         """
@@ -43,6 +44,7 @@ class Worker:
         self.seed = seed
         self._start = start
         self._stream = index if stream is None else stream
+        self._goes_on = (start,) if afresh and start else ()
         self.seeks = False
         self.rng = np.random.default_rng(self._sequence(0))
         #: Where `empty` gets its memory; the runner sets it for the generator's turn.
@@ -71,7 +73,8 @@ class Worker:
         return np.empty(sizes, dtype) if lent is None else lent
 
     def _sequence(self, purpose: int) -> np.random.SeedSequence:
-        return np.random.SeedSequence((self.seed, self._stream, self.epoch), spawn_key=(purpose,))
+        entropy = (self.seed, self._stream, self.epoch, *self._goes_on)
+        return np.random.SeedSequence(entropy, spawn_key=(purpose,))
 
     def seed_globals(self) -> None:
         """Set the states of `random` and `numpy.random`, which belong to the whole process.

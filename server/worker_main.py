@@ -13,6 +13,7 @@ import select
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 from typing import Any
 
@@ -27,10 +28,13 @@ from genserver.protocol.transport.sockets import Router, close_context
 from .config import ConfigError
 from .exit_codes import ExitCode
 from .inherited import taken
+from .lives import STABLE
+from .progress import ProgressPage
 from .reports import (
     Bound,
     Command,
     Failed,
+    Leaving,
     LineReader,
     Search,
     Start,
@@ -39,8 +43,10 @@ from .reports import (
     parse_command,
     write_line,
 )
+from .run import Rules
 from .runner import Runner, StopRequested, loaded, searched
 from .source import load_source
+from .spawn import STACKS_SIGNAL
 
 __all__ = ["main"]
 
@@ -56,14 +62,14 @@ TURN_SECONDS = 0.5
 SWITCH_INTERVAL = 0.001
 
 
-def main(given: int, down: int, up: int) -> None:
+def main(given: int, down: int, up: int, page: int) -> None:
     """Serve until told to stop; never returns normally with work left."""
     _prepare_output()
     sys.setswitchinterval(SWITCH_INTERVAL)
     config = taken(given)
     if not die_with_parent(config["parent"]):
         sys.exit(ExitCode.OK)
-    process = _Process(config, down, up)
+    process = _Process(config, down, up, ProgressPage.inherited(page))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor's business
     signal.signal(signal.SIGTERM, process.on_sigterm)
     sys.exit(process.run())
@@ -79,6 +85,7 @@ def _prepare_output() -> None:
     logger.addHandler(handler)
     logger.propagate = False
     faulthandler.enable()
+    faulthandler.register(STACKS_SIGNAL)
     if "PYTHONBREAKPOINT" not in os.environ:  # a remote debugger, perhaps
         sys.breakpointhook = _no_terminal
 
@@ -91,7 +98,7 @@ def _no_terminal(*_args: object, **_options: object) -> None:
 
 
 class _Process:
-    def __init__(self, config: dict[str, Any], down: int, up: int) -> None:
+    def __init__(self, config: dict[str, Any], down: int, up: int, page: ProgressPage) -> None:
         self._config = config
         self._up = up
         self._index: int = config["index"]
@@ -104,7 +111,11 @@ class _Process:
         self._loop.add(down, self._read_commands)
         self._thread = threading.Thread(target=self._do_io, name="genserver-io", daemon=True)
         self._runner: Runner | None = None
+        self._page = page
+        self._loop.every_tick(page.refine)
         self._stopping = False
+        #: What trainers are told as the worker leaves: whether to wait for another life.
+        self._goodbye = ("the worker ended", True)
 
     def run(self) -> ExitCode:
         """Bind, load, serve; the exit code."""
@@ -116,6 +127,9 @@ class _Process:
             self._load()
             assert self._runner is not None  # _load made it
             self._runner.run()
+            if self._runner.worn:
+                self._goodbye = (f"it made its {self._config['max_items']} elements", True)
+                write_line(self._up, Leaving())
         except (EndpointError, ConfigError) as error:
             code = ExitCode.UNAVAILABLE if isinstance(error, EndpointError) else error.code
             write_line(self._up, Failed(int(code), str(error)))
@@ -156,15 +170,22 @@ class _Process:
                 "%s imports TensorFlow: every worker pays its start-up and about 0.5 GB of memory",
                 self._config["target"],
             )
-        divided = self._config["sharding"] != "off"
-        self._runner = Runner(source, self._data.exchange, divided=divided)
+        self._runner = Runner(source, self._data.exchange, self._rules(), self._page)
         write_line(self._up, loaded(source))
+
+    def _rules(self) -> Rules:
+        config = self._config
+        exact_until = time.monotonic_ns() + int(STABLE * 1e9) if config["life"] else 0
+        return Rules(
+            divided=config["sharding"] != "off", recovery=config["recovery"],
+            max_rerun=config["max_rerun"], max_items=config["max_items"], exact_until=exact_until,
+        )  # fmt: skip
 
     def _end(self) -> None:
         self._stopping = True
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end is under way
         if self._thread.is_alive():
-            self._loop.call(lambda: self._data.leave("the server stopped"))
+            self._loop.call(lambda: self._data.leave(*self._goodbye))
             self._loop.stop()
             self._thread.join(GOODBYE_SECONDS)
         if not self._thread.is_alive():
@@ -193,6 +214,7 @@ class _Process:
         if isinstance(command, Start):
             self._started = True
         elif isinstance(command, Stop):
+            self._goodbye = ("the server stopped", command.returns)
             self._data.exchange.stop()
         elif isinstance(command, Search):
             self._data.exchange.command(lambda: self._search(command))

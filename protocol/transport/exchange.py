@@ -163,6 +163,12 @@ class Exchange:
                 self._turn.remove(key)
             return chunks, job.finished
 
+    @property
+    def keys(self) -> list[Key]:
+        """The streams that are served."""
+        with self._changed:
+            return list(self._jobs)
+
     def command(self, command: Callable[[], None]) -> None:
         """Have the runner's thread call ``command`` between two elements."""
         with self._changed:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 __all__ = [
     "after_fork_in_child", "can_serve", "die_with_parent", "has_ipc", "has_memory", "host_id",
-    "keep_freed_memory", "memory_size", "private_folder_parent",
-    "raise_descriptor_limit", "try_lock", "usable_cores",
+    "keep_freed_memory", "memory_file", "memory_size", "private_folder_parent",
+    "raise_descriptor_limit", "reap_strangers", "try_lock", "usable_cores",
 ]  # fmt: skip
 
 _PR_SET_PDEATHSIG = 1
@@ -37,6 +37,19 @@ def has_ipc() -> bool:
 def has_memory() -> bool:
     """Whether processes of one host may share memory without a name."""
     return _LINUX and hasattr(os, "memfd_create")
+
+
+def memory_file(size: int) -> int:
+    """The descriptor of a file of zeros without a name, in memory where that is possible."""
+    if has_memory():
+        descriptor = os.memfd_create("genserver")
+    else:
+        import tempfile
+
+        descriptor, path = tempfile.mkstemp(prefix="genserver-")
+        os.unlink(path)
+    os.ftruncate(descriptor, size)
+    return descriptor
 
 
 def host_id() -> str:
@@ -150,6 +163,24 @@ def die_with_parent(parent: int) -> bool:
 
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     return os.getppid() == parent
+
+
+def reap_strangers(known: Collection[int]) -> None:
+    """As process 1 of a container: take leave of processes whose parent has ended.
+
+    They become children of process 1, and stay as zombies until it asks for them. ``known`` are the
+    process ids of its own children, whose ends somebody else asks for.
+    """
+    if os.getpid() != 1 or not hasattr(os, "waitid"):
+        return
+    try:
+        # Looked at without being taken, so that the end of a known one is left where it is.
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if ended.si_pid in known:
+                return  # ended this moment; the strangers behind it come next time
+            os.waitpid(ended.si_pid, os.WNOHANG)
+    except ChildProcessError:
+        return  # no child at all
 
 
 def private_folder_parent() -> str:

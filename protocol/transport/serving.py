@@ -92,8 +92,12 @@ class DataEnd(Bound):
             self._lender.close()
 
     def leave(self, reason: str, *, returns: bool = False) -> None:
-        """Say goodbye to all trainers; ``returns`` when another life is going to take over."""
-        self.end.leave(reason, time.monotonic(), returns=returns)
+        """Send what is finished and say goodbye to all trainers; ``returns`` when another life of
+        the worker is going to take over."""
+        now = time.monotonic()
+        for key in self.exchange.keys:
+            self._flush(key, now)
+        self.end.leave(reason, now, returns=returns)
         self._send()
 
     def _apply(self, events: list[Event]) -> None:

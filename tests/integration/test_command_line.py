@@ -55,6 +55,17 @@ def genserver(*arguments: str, seconds: float = 60.0) -> subprocess.CompletedPro
         (["generators:none_at_all"], 65, "yields no element in any worker"),
         (["generators:failing", "--arg", "at=0"], 65, "upside down"),
         (["generators:whole", "--sharding", "some"], 64, "invalid choice"),
+        (["generators:whole", "--recovery", "some"], 64, "invalid choice"),
+        (["generators:whole", "--recovery", "seek"], 78, "does not read worker.start"),
+        (["generators:numbered", "--recovery", "seek"], 78, "does not read worker.start"),
+        (["generators:whole", "--recovery", "stream", "--length", "7"], 78, "has 7 elements, and"),
+        (["generators:whole", "--max-restarts", "-1"], 64, "--max-restarts must be 0 or more"),
+        (["generators:whole", "--max-items", "0"], 64, "--max-items must be 1 or more"),
+        (["generators:whole", "--max-rerun", "-1"], 64, "--max-rerun must be 0 seconds or more"),
+        (["generators:whole", "--max-rerun", "nan"], 64, "--max-rerun must be 0 seconds or more"),
+        (["generators:whole", "--item-timeout", "0"], 64, "--item-timeout must be more than 0"),
+        (["generators:whole", "--item-timeout", "soon"], 64, "invalid float value: 'soon'"),
+        (["generators:whole", "--workers", "0", "--max-items", "9"], 64, "--workers 0 has none"),
     ],
 )  # fmt: skip
 def test_a_mistake_ends_in_a_sentence_and_its_exit_code(

@@ -17,7 +17,7 @@ LOOK = """
 import sys
 from genserver.server import cli, spawn
 
-def look(process, config):
+def look(process, config, page):
     print("spawned", *(n for n in ("numpy", "zmq", "msgpack", "importlib.metadata", "tensorflow")
                        if n in sys.modules))
     raise SystemExit(0)

@@ -390,7 +390,7 @@ def test_goodbye_frees_the_session() -> None:
 def test_the_worker_says_goodbye() -> None:
     """A worker that leaves says so, and both ends are silent after it."""
     net, trainer = ready()
-    net.worker.end.leave("stopping", net.now)
+    net.worker.end.leave("stopping", net.now, returns=True)
     net.collect()
     net.flow()
     assert trainer.events[-1] == Left("stopping")

@@ -7,22 +7,34 @@ from typing import Any
 
 import pytest
 from genserver.protocol.spec import parse_spec
-from genserver.server.actions import Abort, Action, Publish, Ready, Say, Spawn, Tell
+from genserver.server.actions import (
+    Abort,
+    Action,
+    DumpStacks,
+    Kill,
+    Publish,
+    Ready,
+    Say,
+    Spawn,
+    Tell,
+)
 from genserver.server.config import ServeConfig
 from genserver.server.exit_codes import ExitCode
 from genserver.server.fleet import Fleet
 from genserver.server.lifecycle import WORKER_STATES, WorkerEvent, WorkerState, next_state
-from genserver.server.lives import Death
+from genserver.server.lives import Death, Making
 from genserver.server.reports import (
     Bound,
     Empty,
     Failed,
     Found,
+    Leaving,
     Loaded,
     Report,
     Search,
     UseSpec,
 )
+from genserver.server.watch import Reading
 
 SPEC = parse_spec("float32[2]")
 WIRE = SPEC.to_wire()
@@ -262,6 +274,134 @@ def test_the_first_worker_of_a_later_life_decides_nothing_anew() -> None:
     assert server.says(0, loaded(divisible=False)) == [Publish()]
     assert server.status().sharding == "static"
     assert len(server.workers) == 2
+
+
+def at(element: int) -> Reading:
+    return Reading(made=element, making=Making(0, 0, element))
+
+
+def run_on(server: Server, seconds: float, **pages: Reading) -> list[Action]:
+    """Ticks twice a second, worker i showing page ``wi``; what followed but for publishing."""
+    readings = {int(name[1:]): page for name, page in pages.items()}
+    actions: list[Action] = []
+    for _ in range(int(seconds * 2)):
+        server.now += 0.5
+        actions += server.tick(server.now, readings)
+    return actions
+
+
+def test_a_worker_that_makes_one_element_for_long_is_shown_as_stalled() -> None:
+    """From 10 s on, and no longer than that element takes; it is not disturbed."""
+    server = ready()
+    assert run_on(server, 10, w0=at(7), w1=Reading()) == []
+    assert run_on(server, 1, w0=at(7), w1=Reading()) == [Publish()]
+    assert [w.state for w in server.status().workers] == ["stalled", "ready"]
+    assert run_on(server, 0.5, w0=at(8), w1=Reading()) == [Publish()]
+    assert [w.state for w in server.status().workers] == ["ready", "ready"]
+
+
+def test_the_stacks_of_a_stalled_worker_are_printed_once() -> None:
+    """After 60 s, with a line that names the element; for another element again."""
+    server = ready()
+    for element in (7, 8):
+        say, dump = without_publish(run_on(server, 200, w0=at(element)))
+        assert isinstance(say, Say)
+        assert say.text == (
+            f"worker 0 (pid 100) has been making element {element} of epoch 0 (worker.index 0) "
+            "for 60 s. It is here:"
+        )
+        assert dump == DumpStacks(0)
+
+
+def test_an_element_that_takes_too_long_costs_its_worker_the_life() -> None:
+    """Only where --item-timeout says so; that is the cause of death, and counts as one."""
+    server = ready(item_timeout=3.0)
+    assert run_on(server, 3, w1=at(7)) == []
+    assert run_on(server, 2, w1=at(7)) == [Kill(1)]
+    say, *_ = server.ends(1, Death("SIGKILL, perhaps out of memory", at(7).making, -9))
+    assert isinstance(say, Say)
+    cause = "killed after --item-timeout 3 s in element 7 of epoch 0 (worker.index 0)"
+    assert say.text == f"worker 1 (pid 101) died: {cause}; it is started again at once"
+    assert server.status().workers[1].cause == cause
+    server.says(1, loaded())
+    assert run_on(server, 2, w1=at(7)) == []
+    server.ends(1)
+    assert server.status().workers[1].cause == "SIGKILL, perhaps out of memory"
+
+
+def test_an_element_that_takes_too_long_three_times_is_named() -> None:
+    """Our own kills are deaths at that element like any other."""
+    server = ready(item_timeout=1.0)
+    for _ in range(3):
+        run_on(server, 5, w1=at(7))
+        actions = server.ends(1, Death("SIGKILL", at(7).making, -9))
+        server.now += 30
+        server.tick(server.now)
+        if not server.failure:
+            server.says(1, loaded())
+    assert "died 3 times in a row while it made element 7" in abort_of(actions).text
+
+
+def test_a_worker_that_says_it_leaves_is_replaced_without_a_word() -> None:
+    """A planned end with code 0 is no death, however often it comes; a new life each time."""
+    server = ready(max_restarts=0, max_items=100)
+    for life in range(1, 20):
+        assert server.says(1, Leaving()) == []
+        assert without_publish(server.ends(1, Death("exit code 0", code=0))) == [
+            Spawn(1, life=life, port=5557), Tell(1, UseSpec(WIRE)),
+        ]  # fmt: skip
+        server.says(1, Bound("/x/1.sock", 5557))
+        server.says(1, loaded())
+        assert server.status().workers[1].life == life
+        assert server.status().workers[1].cause == ""
+
+
+@pytest.mark.parametrize("code", [0, 1, -9])
+def test_a_worker_that_ends_unasked_died_whatever_its_code(code: int) -> None:
+    """Exit code 0 without a goodbye is the user's os._exit; a goodbye that is cut short is none."""
+    server = ready(max_restarts=0)
+    if code:
+        server.says(1, Leaving())
+    abort = abort_of(server.ends(1, Death(f"code {code}", code=code)))
+    assert f"died: code {code}" in abort.text
+
+
+def test_what_was_lost_is_published() -> None:
+    """With --recovery stream, as the worker's page has it."""
+    server = ready(recovery="stream", length=-1)
+    assert run_on(server, 1, w1=Reading(lost=12)) == [Publish()]
+    status = server.status()
+    assert (status.recovery, status.workers[1].lost) == ("stream", 12)
+
+
+def test_seek_is_refused_for_a_generator_that_does_not() -> None:
+    """Known when it is loaded, or when its first element was made without asking where to begin."""
+    server = fleet(workers=1, recovery="seek")
+    server.start()
+    abort = abort_of(server.says(0, loaded(divisible=False)))
+    assert abort.code is ExitCode.CONFIG
+    assert "does not read worker.start" in abort.text
+    server = fleet(workers=1, recovery="seek")
+    server.start()
+    server.says(0, loaded())
+    assert abort_of(server.says(0, Found(WIRE, seeks=False))).code is ExitCode.CONFIG
+    server = fleet(workers=1, recovery="seek")
+    server.start()
+    server.says(0, loaded())
+    assert Ready() in server.says(0, Found(WIRE, seeks=True))
+
+
+def test_stream_is_refused_for_a_generator_of_known_length() -> None:
+    """By its attribute or by --length; one that never ends is what it is for."""
+    for length, option in ((7, None), (-1, 7), (-2, 0)):
+        server = fleet(workers=1, recovery="stream", length=option)
+        server.start()
+        abort = abort_of(server.says(0, loaded(length=length)))
+        assert abort.code is ExitCode.CONFIG
+        assert "--length infinite" in abort.text
+    server = fleet(workers=1, recovery="stream", length=-1, spec=SPEC)
+    server.start()
+    assert Ready() in server.says(0, loaded(length=7))
 
 
 def test_a_stop_ends_a_back_off() -> None:

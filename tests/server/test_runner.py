@@ -231,3 +231,126 @@ def test_a_failure_is_one_line_in_the_workers_log(caplog: pytest.LogCaptureFixtu
         "[epoch 0, element 0]",
         "LookupError [epoch 0, element 0]",
     ]
+
+
+def failure_of(bench: Bench, key: Any) -> Failure:
+    _, finished = bench.taken(key)
+    assert finished is not None
+    assert finished.failure is not None
+    return finished.failure
+
+
+def test_a_generator_that_must_seek_and_does_not_fails_its_stream() -> None:
+    """--recovery seek, where it shows only when a stream is opened again."""
+    bench = Bench(count_up, recovery="seek")
+    key = bench.open(1, start=3)
+    bench.turns(3)
+    failure = failure_of(bench, key)
+    assert (failure.kind, failure.element, failure.traceback) == ("CannotSeek", 3, "")
+    assert "did not read worker.start before its first yield" in failure.text
+    fresh = bench.open(2)
+    bench.turns(3)
+    assert bench.taken(fresh)[0] == [0, 1, 2, 3, 4]
+
+
+def test_a_generator_that_goes_on_repeats_nothing() -> None:
+    """--recovery stream: no element is run again, and the random states are others."""
+
+    def random_numbers(worker: Worker) -> Iterator[int]:
+        while True:
+            yield random.getrandbits(60)
+            yield int(worker.rng.integers(2**60))
+            yield int(np.random.randint(2**60))
+
+    def first_nine(start: int, recovery: str) -> list[int]:
+        bench = Bench(random_numbers, recovery=recovery)
+        key = bench.open(1, start=start, elements=start + 9)
+        bench.turns(3)
+        return bench.taken(key)[0]
+
+    fresh, later = first_nine(0, "stream"), first_nine(3, "stream")
+    assert not set(fresh) & set(later)
+    assert later == first_nine(3, "stream")
+    assert fresh == first_nine(0, "auto")
+    assert first_nine(3, "auto")[:6] == fresh[3:]
+
+
+def test_what_a_dead_life_made_and_nobody_got_is_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """--recovery stream: by stream, from the page that both lives share."""
+    first = Bench(count_up, recovery="stream")
+    first.open(1, elements=5)
+    first.open(2, elements=2)
+    first.turns(10)
+    second = Bench(count_up, recovery="stream", page=first.page)
+    second.open(1, start=1)
+    second.open(2, start=2)
+    second.open(3)
+    second.turns(10)
+    assert second.page.read().lost == 4
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("4 elements were made and never sent: lost")
+
+
+def test_a_rerun_lets_others_have_their_turn() -> None:
+    """A stream that was opened meanwhile advances beside it."""
+    begun: list[int] = []
+
+    def long(worker: Worker) -> Iterator[int]:
+        for number in range(1000):
+            begun.append(worker.epoch)
+            yield number
+
+    bench = Bench(long)
+    again = bench.open(1, start=500, elements=510)
+    fresh = bench.open(2, elements=5)
+    bench.turns(30)
+    assert bench.taken(fresh)[0] == [0, 1, 2, 3, 4]
+    bench.turns(10)
+    assert bench.taken(again)[0] == list(range(500, 510))
+    assert len(begun) == 510 + 5
+
+
+def test_a_rerun_that_takes_too_long_fails_its_stream() -> None:
+    """--max-rerun, by the time that the elements took before."""
+    bench = Bench(count_up, max_rerun=0.0)
+    first = bench.open(1, elements=2)
+    bench.turns(3)
+    assert bench.taken(first)[0] == [0, 1]
+    key = bench.open(2, start=3)
+    bench.turns(3)
+    assert failure_of(bench, key).kind == "RerunTooLong"
+
+
+def test_a_generator_that_is_shorter_the_second_time_fails_its_stream() -> None:
+    """It is never taken for the end of the data."""
+    bench = Bench(count_up)
+    key = bench.open(1, start=7)
+    bench.turns(3)
+    assert failure_of(bench, key).kind == "NotRepeatable"
+
+
+@pytest.mark.parametrize("batch", [0, 3])
+def test_a_worker_is_worn_after_so_many_elements(batch: int) -> None:
+    """At an element boundary, with all that it made ready to be sent; it begins nothing more."""
+    made: list[int] = []
+
+    def count(worker: Worker) -> Iterator[int]:
+        for number in range(worker.start, 100):
+            made.append(number)
+            yield number
+
+    bench = Bench(count, max_items=7)
+    key = bench.open(1, batch=batch)
+    bench.runner.run()
+    assert made == list(range(7))
+    assert bench.taken(key)[0] == (list(range(6)) if batch else list(range(7)))
+
+
+def test_elements_that_are_run_again_do_not_wear() -> None:
+    """Or a worker that begins beyond its limit would never make anything."""
+    bench = Bench(count_up, max_items=2)
+    key = bench.open(1, start=3)
+    bench.runner.run()
+    assert bench.taken(key)[0] == [3, 4]

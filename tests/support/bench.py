@@ -11,6 +11,8 @@ from genserver.protocol.messages import Open
 from genserver.protocol.spec import ElementSpec, parse_spec
 from genserver.protocol.transport.exchange import Exchange
 from genserver.protocol.worker_end import Credit, Key, Started
+from genserver.server.progress import ProgressPage
+from genserver.server.run import Rules
 from genserver.server.runner import Runner
 from genserver.server.source import Source
 
@@ -28,13 +30,17 @@ class Bench:
         worker: str | None = "worker",
         *,
         guest: bool = False,
+        page: ProgressPage | None = None,
+        **rules: Any,
     ) -> None:
+        """``page`` is that of an earlier life; ``rules`` are those of `Rules`."""
         #: (key, now) of each notification.
         self.told: list[tuple[Key, bool]] = []
         self.exchange = Exchange(lambda key, now: self.told.append((key, now)))
         self.exchange.spec = spec
         source = Source(function, {}, worker, None, -2)
-        self.runner = Runner(source, self.exchange, divided=True, guest=guest)
+        self.page = page or ProgressPage()
+        self.runner = Runner(source, self.exchange, Rules(**rules), self.page, guest=guest)
         self.runner.use_spec(spec)
 
     def open(

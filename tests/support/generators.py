@@ -6,6 +6,7 @@ import faulthandler
 import logging
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -235,3 +236,37 @@ def uneven(
     for number in range(worker.start if seek else 0, shortest + 3 * worker.index):
         rng = np.random.default_rng([worker.seed, worker.epoch, worker.index, number])
         yield rng.random(4), np.int64(worker.epoch * 10_000 + worker.index * 1000 + number)
+
+
+def hanging(worker: Worker, how: str, at: int = 5) -> Iterator[np.int64]:
+    """Does not come back from its element ``at``; "regex" keeps the interpreter meanwhile."""
+    for number in range(worker.start, 10**9):
+        if number == at and how == "regex":
+            re.match("(a+)+$", "a" * 60 + "b")
+        elif number == at:
+            time.sleep(3600)
+        yield np.int64(number)
+
+
+def poisonous(worker: Worker, at: int = 5) -> Iterator[np.int64]:
+    """Aborts at element ``at``, in every life."""
+    for number in range(worker.start, 10**9):
+        if number == at:
+            os.abort()
+        yield np.int64(number)
+
+
+def seeking(worker: Worker, n: int = 10**9) -> Iterator[tuple[np.int64, np.int64]]:
+    """(number, process id) from ``worker.start`` on."""
+    for number in range(worker.start, n):
+        yield np.int64(number), np.int64(os.getpid())
+
+
+def orphaning(worker: Worker) -> Iterator[np.int64]:
+    """Starts a process with each element that starts another and ends before it."""
+    import subprocess
+
+    while True:
+        inner = f"{sys.executable} -c pass"
+        subprocess.run(["sh", "-c", f"setsid {inner} &"], check=True)
+        yield np.int64(worker.index)

@@ -1,0 +1,46 @@
+"""For how long a worker has been making one element. Pure.
+
+Judged by what its progress page says at two looks, so the clock of one process counts alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .lives import Making
+
+__all__ = ["ASLEEP", "Reading", "Watch"]
+
+#: Who has not looked for so many seconds was asleep itself; a machine that was suspended slept
+#: with its workers.
+ASLEEP = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a progress page said at one moment. Two that are equal: nothing happened in between."""
+
+    #: Elements that the generators gave, in all lives, and the seconds that they took for them.
+    made: int = 0
+    seconds: float = 0.0
+    #: Elements that were made and that no trainer got, as far as the lives found out.
+    lost: int = 0
+    making: Making | None = None
+
+
+@dataclass(slots=True)
+class Watch:
+    """One worker's pages, one after the other."""
+
+    _last: Reading | None = None
+    _since: float = 0.0
+    _looked: float = 0.0
+
+    def look(self, reading: Reading, now: float) -> float:
+        """Seconds for which the element has been in the making; 0 between elements."""
+        pause, self._looked = now - self._looked, now
+        if reading.making is None or reading != self._last:
+            self._last, self._since = reading, now
+        elif pause > ASLEEP:
+            self._since += pause
+        return now - self._since
