@@ -149,8 +149,8 @@ class InProcess:
         if not self._fleet.stopping:
             self._fleet.stop()
         # The server's goodbye comes first: it explains why a worker cannot be reached.
-        self._control.leave("the server stopped", returns=False)
-        self._data.leave("the server stopped", False)
+        self._control.leave("the server stopped")
+        self._data.leave("the server stopped")
         self._data.close()
         self._control.close()
 

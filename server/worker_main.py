@@ -19,6 +19,7 @@ from typing import Any
 
 from genserver.protocol.endpoint import Endpoint, parse_endpoint
 from genserver.protocol.errors import EndpointError
+from genserver.protocol.messages import GoAway
 from genserver.protocol.spec import ElementSpec
 from genserver.protocol.transport.loop import Loop
 from genserver.protocol.transport.platform import die_with_parent, raise_descriptor_limit
@@ -115,7 +116,7 @@ class _Process:
         self._loop.every_tick(page.refine)
         self._stopping = False
         #: What trainers are told as the worker leaves: whether to wait for another life.
-        self._goodbye = ("the worker ended", True)
+        self._goodbye = GoAway("the worker ended", returns=True)
 
     def run(self) -> ExitCode:
         """Bind, load, serve; the exit code."""
@@ -128,7 +129,9 @@ class _Process:
             assert self._runner is not None  # _load made it
             self._runner.run()
             if self._runner.worn:
-                self._goodbye = (f"it made its {self._config['max_items']} elements", True)
+                self._goodbye = GoAway(
+                    f"it made its {self._config['max_items']} elements", returns=True
+                )
                 write_line(self._up, Leaving())
         except (EndpointError, ConfigError) as error:
             code = ExitCode.UNAVAILABLE if isinstance(error, EndpointError) else error.code
@@ -185,7 +188,8 @@ class _Process:
         self._stopping = True
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end is under way
         if self._thread.is_alive():
-            self._loop.call(lambda: self._data.leave(*self._goodbye))
+            said = self._goodbye
+            self._loop.call(lambda: self._data.leave(said.reason, returns=said.returns))
             self._loop.stop()
             self._thread.join(GOODBYE_SECONDS)
         if not self._thread.is_alive():
@@ -214,7 +218,7 @@ class _Process:
         if isinstance(command, Start):
             self._started = True
         elif isinstance(command, Stop):
-            self._goodbye = ("the server stopped", command.returns)
+            self._goodbye = GoAway("the server stopped", command.returns)
             self._data.exchange.stop()
         elif isinstance(command, Search):
             self._data.exchange.command(lambda: self._search(command))
