@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from genserver.client import Client
 from genserver.protocol.link import DEAD_AFTER
+from genserver.protocol.worker_end import LEASE
 
 from ..support.checker import Checker, consume, limited
 from ..support.hashed import LARGE, share
@@ -125,7 +126,7 @@ def shared_memory(pid: int) -> int:
 
 
 def test_what_a_killed_trainer_was_lent_is_given_back(serve: Serve) -> None:
-    """SIGKILL while it holds 20 MB: after the patience the worker has none of it mapped."""
+    """SIGKILL while it holds 20 MB: what is kept for it to return goes with its lease."""
     server = serve("hashed:open_ended", workers=1, arguments={"nbytes": LARGE})
     (worker,) = processes_of(server.pid)
     before = shared_memory(worker)
@@ -137,4 +138,4 @@ def test_what_a_killed_trainer_was_lent_is_given_back(serve: Serve) -> None:
         assert holder.stdout.readline() == "20\n"
         assert shared_memory(worker) > before + 20 * LARGE
         holder.kill()
-    assert eventually(lambda: shared_memory(worker) <= before, 3 * DEAD_AFTER)
+    assert eventually(lambda: shared_memory(worker) <= before, LEASE + DEAD_AFTER)
