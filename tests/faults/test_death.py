@@ -23,12 +23,8 @@ LIMIT = 20.0
 ARGUMENTS = {"n": N, "pause": 0.0005}
 
 pytestmark = pytest.mark.linux
-restarting = pytest.mark.xfail(strict=True, reason="a worker's death still ends the server")
-returning = pytest.mark.xfail(strict=True, reason="a trainer does not wait for a server to return")
-choosing = pytest.mark.xfail(strict=True, reason="serve has no --recovery yet")
-timing = pytest.mark.xfail(strict=True, reason="serve has no --item-timeout yet")
 naming = pytest.mark.xfail(
-    strict=True, reason="the first death ends the server: no element is named"
+    strict=True, reason="the trainer is told of the last death, not of the verdict"
 )
 
 
@@ -36,7 +32,6 @@ def new_checker(**options: Any) -> Checker:
     return Checker([share(worker, WORKERS, N) for worker in range(WORKERS)], **options)
 
 
-@restarting
 @pytest.mark.parametrize("transport", ["auto", "tcp"])
 @pytest.mark.parametrize("target", ["seeking", "counting"])
 def test_a_killed_worker_is_replaced_and_nothing_is_lost(
@@ -55,7 +50,6 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(
     assert end is None
 
 
-@choosing
 def test_without_recovery_a_killed_worker_is_an_error_that_names_it(serve: Serve) -> None:
     """recovery="none": `WorkerDied`, and the next pass has a new worker."""
     server = serve("hashed:seeking", workers=WORKERS, arguments=ARGUMENTS, recovery="none")
@@ -72,7 +66,6 @@ def test_without_recovery_a_killed_worker_is_an_error_that_names_it(serve: Serve
         again.check(consume(client, again))
 
 
-@choosing
 def test_a_random_generator_goes_on_and_what_was_lost_is_counted(
     serve: Serve, tmp_path: Path
 ) -> None:
@@ -111,7 +104,6 @@ def test_an_element_that_kills_its_worker_is_named(serve: Serve) -> None:
     assert "element 50" in str(end)
 
 
-@timing
 @pytest.mark.parametrize("order", ["hang", "sleep"])
 def test_a_worker_that_hangs_is_replaced_after_its_time(
     tmp_path: Path, chance: random.Random, order: str
@@ -134,7 +126,6 @@ def test_a_worker_that_hangs_is_replaced_after_its_time(
     assert end is None
 
 
-@returning
 @pytest.mark.parametrize("planned", [True, False], ids=["SIGTERM", "SIGKILL"])
 def test_a_server_that_is_started_again_is_found_again(
     chance: random.Random, planned: bool
@@ -158,7 +149,6 @@ def test_a_server_that_is_started_again_is_found_again(
     assert end is None
 
 
-@returning
 def test_another_server_at_the_same_port_is_refused(serve: Serve) -> None:
     """What it serves is something else: one typed error, never a mixture."""
     checker = new_checker()

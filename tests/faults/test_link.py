@@ -9,8 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from genserver.client import Client, PeerLost
-from genserver.protocol import trainer_end
-from genserver.protocol.transport import core
+from genserver.protocol import trainer_end, watch
 
 from ..support.checker import Checker, consume, limited
 from ..support.hashed import LARGE, TINY, share
@@ -24,11 +23,6 @@ WORKERS = 2
 #: Seconds that a test's elements may take: far below the silence after which a link is given up,
 #: so that what is repaired by that alone fails.
 LIMIT = 12.0
-
-slow_to_notice = pytest.mark.xfail(
-    strict=True,
-    reason="a reset connection is noticed after 15 s of silence only: nobody answers strangers",
-)
 
 
 @contextmanager
@@ -48,7 +42,6 @@ def passing(
     assert end is None
 
 
-@slow_to_notice
 @pytest.mark.parametrize("target", ["seeking", "counting"])
 @pytest.mark.parametrize(
     ("n", "nbytes", "pause"), [(4000, TINY, 0.0005), (120, LARGE, 0.01)], ids=["tiny", "1MB"]
@@ -65,7 +58,6 @@ def test_links_that_are_cut_lose_and_repeat_nothing(
         assert cut >= 3
 
 
-@slow_to_notice
 def test_a_connection_that_is_reset_in_the_middle_of_an_element(
     through_proxy: Serving, chance: random.Random
 ) -> None:
@@ -76,7 +68,6 @@ def test_a_connection_that_is_reset_in_the_middle_of_an_element(
             proxy.spoil(DOWN, Toxics(reset_after=chance.randrange(1, 3 * LARGE)))
 
 
-@slow_to_notice
 def test_resets_every_few_hundred_milliseconds(through_proxy: Serving) -> None:
     """Whatever gets through in between is kept: the pass ends."""
     with passing(through_proxy, n=400, pause=0.002) as (proxy, checker, elements):
@@ -132,10 +123,13 @@ def test_a_server_that_never_returns_is_an_error(
 ) -> None:
     """`PeerLost` with the endpoint, after the time for it; what came before is right."""
     monkeypatch.setattr(trainer_end, "DEAD_AFTER", 1.5)
-    monkeypatch.setattr(core, "GIVE_UP_AFTER", 2.5)
+    monkeypatch.setattr(watch, "DEAD_AFTER", 1.5)
     endpoint, proxy = through_proxy("hashed:open_ended", workers=WORKERS)
     checker = Checker([None] * WORKERS)
-    with Client(endpoint, transport="tcp") as client, limited(client, LIMIT):
+    with (
+        Client(endpoint, transport="tcp", give_up_after=2.5) as client,
+        limited(client, LIMIT),
+    ):
         elements = iter(client)
         assert consume(elements, checker, limit=100) is None
         proxy.hold()
@@ -188,7 +182,6 @@ def test_a_slow_consumer_loses_no_link(
         assert proxy.accepted == before
 
 
-@slow_to_notice
 def test_the_order_of_a_deterministic_pass_survives_cuts(
     through_proxy: Serving, chance: random.Random
 ) -> None:

@@ -28,11 +28,6 @@ pytestmark = [
 WORKERS = 2
 LIMIT = 12.0
 
-slow_to_notice = pytest.mark.xfail(
-    strict=True,
-    reason="a reset connection is noticed after 15 s of silence only: nobody answers strangers",
-)
-
 
 @pytest.fixture
 def other(nothing_left: None) -> Iterator[Host]:
@@ -89,7 +84,6 @@ def test_a_partition_that_outlasts_the_patience_is_repaired_by_replay(
         other.heal()
 
 
-@slow_to_notice
 def test_connections_that_a_firewall_resets(serve: Serve, other: Host) -> None:
     """RST for every packet during 0.2 s, twice: new connections, and each element once."""
     with passing(serve, other, n=1500, pause=0.002) as (checker, elements):
