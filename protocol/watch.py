@@ -268,7 +268,10 @@ class Watch:
     def _judge(self, worker: int, now: float, heard: Mapping[int, float]) -> list[Action]:
         """Whoever has no reason to be silent, and is for too long, is given up."""
         life = self._lives[worker]
-        if self.presence is not Presence.HERE or self._worker(worker).between_lives:
+        state = self._worker(worker)
+        # A stalled one lives, as the server sees, and its generator lets no other thread run.
+        reason = state.between_lives or state.state == "stalled"
+        if self.presence is not Presence.HERE or reason:
             life.excused = now
         since = heard[worker] if life.strange is None else life.strange
         silent = now - max(since, life.excused)

@@ -216,3 +216,14 @@ def test_after_a_goodbye_a_new_link_finds_the_next_life() -> None:
     net.connect(trainer)
     assert net.settle(lambda: consumer.done)
     assert len(consumer.seen) == 9
+
+
+def test_a_worker_that_slept_forgets_nobody() -> None:
+    """Stopped for longer than the lease, it has every session and every link as before."""
+    net, trainer = ready()
+    net.open(trainer, 0, 9, WINDOW)
+    net.wait(TICK)
+    net.now += 2 * LEASE
+    assert net.worker.end.tick(net.now) == []
+    assert net.worker.end.knows(trainer.wire.peer)
+    assert len(net.worker.jobs) == 1

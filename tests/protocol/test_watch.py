@@ -288,12 +288,13 @@ def test_a_silent_worker_is_given_up_alone() -> None:
     assert "worker 0: ready, life 0, heard 0 s ago" in str(abandon.error)
 
 
-def test_a_worker_that_takes_long_to_start_is_not_given_up() -> None:
-    """An import of ten minutes is no silence; what comes after it is."""
+@pytest.mark.parametrize(("state", "life"), [("starting", 1), ("stalled", 0)])
+def test_a_worker_whose_silence_has_a_reason_is_not_given_up(state: str, life: int) -> None:
+    """An import of ten minutes, or a C call that lets no thread run; what comes after it counts."""
     watch = watching()
-    watch.told(worker(1, "starting", life=1), 1.0)
+    watch.told(worker(1, state, life=life), 1.0)
     assert passing(watch, 1.0, 600.0, {0: 600.0, 1: 1.0}) == []
-    watch.told(worker(1, "ready", life=1), 600.0)
+    watch.told(worker(1, "ready", life=life), 600.0)
     assert passing(watch, 600.0, 719.0, {0: 719.0, 1: 1.0}) == []
     assert isinstance(error_of(passing(watch, 719.0, 720.0, {0: 720.0, 1: 1.0})), PeerLost)
 
