@@ -220,7 +220,7 @@ class WorkerEnd:
         """Let time pass; call at least twice a second. A pause is nobody's silence."""
         passed, self._ticked = now - self._ticked, now
         if passed > OVERSLEPT:
-            self._excuse(passed)
+            self._excuse(passed, now)
         for peer, known in list(self._peers.items()):
             if known.link.silence(now) >= DEAD_AFTER:
                 self._part(peer)
@@ -238,11 +238,11 @@ class WorkerEnd:
         out, self._out = self._out, []
         return out
 
-    def _excuse(self, seconds: float) -> None:
+    def _excuse(self, seconds: float, now: float) -> None:
         for known in self._peers.values():
-            known.link.excuse(seconds)
+            known.link.excuse(seconds, now)
         for session in self._sessions.values():
-            session.last_heard += seconds
+            session.last_heard = min(now, session.last_heard + seconds)
 
     def _meet(self, peer: bytes, now: float) -> _Peer:
         if len(self._peers) >= MAX_PEERS:

@@ -177,6 +177,18 @@ def test_a_sleep_is_no_part_of_a_silence() -> None:
     assert (trainer.count(Suspect), trainer.count(Lost)) == (1, 1)
 
 
+def test_a_sleep_buys_nobody_time() -> None:
+    """Who was heard right after it, and dies then, is given up no later than anybody else."""
+    net, trainer = ready()
+    net.now += 10.0
+    net.worker.end.tick(net.now)
+    net.collect()
+    net.to_trainer(trainer)
+    trainer.end.tick(net.now)
+    net.wait(DEAD_AFTER, flowing=False)
+    assert trainer.count(Lost) == 1
+
+
 def test_ten_minutes_without_a_look_at_the_elements_are_no_fault() -> None:
     """Nobody takes any while the model is evaluated; the beats go on, and then so do they."""
     net, trainer = ready()

@@ -340,3 +340,16 @@ def test_the_trainers_own_sleep_is_nobodys_absence() -> None:
     assert watch.tick(3600.0, {}, []) == []
     assert passing(watch, 3600.0, 3715.0, {}) == []
     assert kinds(passing(watch, 3715.0, 3719.5, {})) == [GiveUp]
+
+
+def test_what_is_heard_right_after_a_sleep_counts_from_then() -> None:
+    """A goodbye, or a stranger, that waited while this process slept."""
+    watch = watching()
+    watch.worker_reborn(0, 50.0)
+    watch.left("stopped by SIGTERM", True, 50.0)
+    watch.tick(50.0, {0: 50.0, 1: 50.0}, [0, 1])
+    assert watch.absence(51.0).startswith("away for 1 s")
+    watch.told(STATUS, 51.0)
+    heard = {0: 171.0, 1: 171.0}
+    assert passing(watch, 51.0, 170.5, heard) == []
+    assert kinds(passing(watch, 170.5, 171.0, heard)) == [Abandon]
