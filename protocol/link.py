@@ -131,9 +131,9 @@ class Link:
         """The link is beyond use: cut, silent, or a message is missing."""
         self.state, _ = advance_link(self.state, LinkEvent.LOSS, sending=False)
 
-    def excuse(self, seconds: float) -> None:
+    def excuse(self, seconds: float, now: float) -> None:
         """This end slept for so long: the other was not silent, it was not listened to."""
-        self.last_heard += seconds
+        self.last_heard = min(now, self.last_heard + seconds)
 
     def beat_due(self, now: float) -> bool:
         """Whether a BEAT should be sent."""

@@ -247,8 +247,8 @@ class TrainerEnd:
         meanwhile has been received: who slept cannot say that the worker was silent."""
         passed, self._ticked = now - self._ticked, now
         if passed > OVERSLEPT:
-            self.heard += passed
-            self.link.excuse(passed)
+            self.heard = min(now, self.heard + passed)
+            self.link.excuse(passed, now)
         if self.link.state not in (LinkState.READY, LinkState.GREETING):
             return []
         if passed >= DEAD_AFTER:

@@ -256,7 +256,7 @@ class Watch:
         was heard last, and ``wanted`` which of them have streams."""
         passed, self._ticked = now - self._ticked, now
         if passed > OVERSLEPT:
-            self._excuse(passed)
+            self._excuse(passed, now)
         if self.presence in (Presence.SILENT, Presence.LEFT):
             lately = any(now - at < DEAD_AFTER for at in heard.values())
             speaks = self.presence is Presence.SILENT and lately  # its workers do: data still comes
@@ -268,7 +268,10 @@ class Watch:
     def _judge(self, worker: int, now: float, heard: Mapping[int, float]) -> list[Action]:
         """Whoever has no reason to be silent, and is for too long, is given up."""
         life = self._lives[worker]
-        if self.presence is not Presence.HERE or self._worker(worker).between_lives:
+        state = self._worker(worker)
+        # A stalled one lives, as the server sees, and its generator lets no other thread run.
+        reason = state.between_lives or state.state == "stalled"
+        if self.presence is not Presence.HERE or reason:
             life.excused = now
         since = heard[worker] if life.strange is None else life.strange
         silent = now - max(since, life.excused)
@@ -276,11 +279,12 @@ class Watch:
             return []
         return [Abandon(worker, self._silent(f"worker {worker}", silent, now, heard))]
 
-    def _excuse(self, seconds: float) -> None:
+    def _excuse(self, seconds: float, now: float) -> None:
         """Who slept for so long did not look for anybody."""
-        self._since += seconds
+        self._since = min(now, self._since + seconds)
         for life in self._lives.values():
-            life.strange = None if life.strange is None else life.strange + seconds
+            if life.strange is not None:
+                life.strange = min(now, life.strange + seconds)
 
     def _serves(self, status: Status, now: float) -> list[Action]:
         before, self.presence = self.presence, PRESENCE[self.presence][News.SERVES]

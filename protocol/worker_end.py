@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from .chunk import Chunk
 from .errors import RemoteProtocolError
-from .link import BEAT_EVERY, DEAD_AFTER, UNGREETED, Link, Numbered
+from .link import BEAT_EVERY, DEAD_AFTER, OVERSLEPT, UNGREETED, Link, Numbered
 from .messages import (
     Beat,
     Close,
@@ -126,6 +126,7 @@ class WorkerEnd:
         self._peers: dict[bytes, _Peer] = {}
         self._sessions: dict[int, _Session] = {}
         self._out: list[tuple[bytes, Numbered]] = []
+        self._ticked = float("inf")
 
     @property
     def open_streams(self) -> int:
@@ -216,7 +217,10 @@ class WorkerEnd:
                 self._say(peer, GoAway(reason, returns), now)
 
     def tick(self, now: float) -> list[Event]:
-        """Let time pass; call at least twice a second."""
+        """Let time pass; call at least twice a second. A pause is nobody's silence."""
+        passed, self._ticked = now - self._ticked, now
+        if passed > OVERSLEPT:
+            self._excuse(passed, now)
         for peer, known in list(self._peers.items()):
             if known.link.silence(now) >= DEAD_AFTER:
                 self._part(peer)
@@ -233,6 +237,12 @@ class WorkerEnd:
         """Messages to send now, in this order."""
         out, self._out = self._out, []
         return out
+
+    def _excuse(self, seconds: float, now: float) -> None:
+        for known in self._peers.values():
+            known.link.excuse(seconds, now)
+        for session in self._sessions.values():
+            session.last_heard = min(now, session.last_heard + seconds)
 
     def _meet(self, peer: bytes, now: float) -> _Peer:
         if len(self._peers) >= MAX_PEERS:

@@ -91,6 +91,7 @@ class Core:
         self.absence = ""
         self.error: GenserverError | None = None
         self.idle_since: float | None = None
+        self._ended = False
         self._transport = transport
         self._on_idle = on_idle
         self._on_failure = on_failure
@@ -185,6 +186,8 @@ class Core:
         links = [self._control, *(worker.link for worker in self._workers.values())]
         for link in links:
             link.tick(now)
+        if self._ended:
+            return  # a link was lost just now, and nobody uses it
         self._buffers.tick(now)
         heard = {index: worker.link.end.heard for index, worker in self._workers.items()}
         wanted = [index for index, worker in self._workers.items() if worker.consumers]
@@ -210,6 +213,7 @@ class Core:
 
     def _retire(self) -> None:
         """Nobody wants the connection any more: close it."""
+        self._ended = True
         self.loop.drop_tick(self._tick)
         self._forget_signals()
         for worker in self._workers.values():
@@ -251,7 +255,10 @@ class Core:
     def _on_control(self, event: Event) -> None:
         assert self._control is not None  # it is its event
         now = time.monotonic()
-        if self.error is not None:
+        gone = isinstance(event, Lost | Left | Reborn)
+        if gone and self.idle_since is not None and self._on_idle():
+            self._retire()  # whoever comes next wants what is served then, whatever it is
+        if self.error is not None or self._ended:
             return
         if isinstance(event, Told):
             self._act(self._watch.told(event.status, now))

@@ -116,6 +116,7 @@ class PeerLink:
         self.end.leave("the trainer is done", time.monotonic())
         self.flush()
         self._drop_socket()
+        self._relink_at = None
 
     def flush(self) -> None:
         """Send what the end has to say."""

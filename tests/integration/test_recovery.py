@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def start(runtime_folder: Path) -> Iterator[Start]:
 
 def free_ports(count: int) -> int:
     """The first of ``count`` ports in a row that nobody uses."""
-    for first in np.random.default_rng(os.getpid()).integers(20_000, 32_000, 200):
+    for first in np.random.default_rng().integers(20_000, 32_000, 200):
         try:
             for port in range(int(first), int(first) + count):
                 with socket.socket() as test:
@@ -99,6 +99,24 @@ def test_a_trainer_survives_a_restart_of_the_server(
     assert check(got, 2) == [200, 200]
     for worker in range(2):
         assert caplog.text.count(f"worker {worker} of {endpoint} goes on at element") == 1
+
+
+def test_a_pass_that_begins_during_a_restart_waits_for_it(start: Start, endpoint: str) -> None:
+    """Neither a server that is stopping nor one that is starting is an error to it."""
+    servers = [start("numbered", endpoint, "--workers", "2")]
+
+    def restart() -> None:
+        servers[-1].wait(PATIENCE)
+        servers.append(start("numbered", endpoint, "--workers", "2"))
+
+    with Client(endpoint, wait=True) as client:
+        for _ in range(3):
+            assert sorted(int(number) for number, _ in client) == list(range(20))
+            servers[-1].terminate()
+            thread = threading.Thread(target=restart)
+            thread.start()
+            assert sorted(int(number) for number, _ in client) == list(range(20))
+            thread.join(PATIENCE)
 
 
 @pytest.mark.linux
@@ -199,3 +217,19 @@ def test_a_trainer_that_slept_beyond_its_lease_goes_on(runtime_folder: Path) -> 
         trainer.communicate(timeout=PATIENCE)
         server.send_signal(signal.SIGINT)
         server.communicate(timeout=PATIENCE)
+
+
+@pytest.mark.linux
+def test_a_connection_that_nobody_uses_remembers_no_server(
+    start: Start, runtime_folder: Path
+) -> None:
+    """A client that is made when another server has taken the place finds just that."""
+    endpoint = f"ipc://{runtime_folder}/server"
+    first = start("numbered", endpoint, "--workers", "1")
+    with Client(endpoint, wait=True) as client:
+        assert len(list(client)) == 20
+    first.terminate()
+    first.wait(PATIENCE)
+    start("whole", endpoint, "--workers", "1")
+    with Client(endpoint, wait=True) as client:
+        assert [int(number) for number in client] == list(range(10))

@@ -177,6 +177,18 @@ def test_a_sleep_is_no_part_of_a_silence() -> None:
     assert (trainer.count(Suspect), trainer.count(Lost)) == (1, 1)
 
 
+def test_a_sleep_buys_nobody_time() -> None:
+    """Who was heard right after it, and dies then, is given up no later than anybody else."""
+    net, trainer = ready()
+    net.now += 10.0
+    net.worker.end.tick(net.now)
+    net.collect()
+    net.to_trainer(trainer)
+    trainer.end.tick(net.now)
+    net.wait(DEAD_AFTER, flowing=False)
+    assert trainer.count(Lost) == 1
+
+
 def test_ten_minutes_without_a_look_at_the_elements_are_no_fault() -> None:
     """Nobody takes any while the model is evaluated; the beats go on, and then so do they."""
     net, trainer = ready()
@@ -216,3 +228,14 @@ def test_after_a_goodbye_a_new_link_finds_the_next_life() -> None:
     net.connect(trainer)
     assert net.settle(lambda: consumer.done)
     assert len(consumer.seen) == 9
+
+
+def test_a_worker_that_slept_forgets_nobody() -> None:
+    """Stopped for longer than the lease, it has every session and every link as before."""
+    net, trainer = ready()
+    net.open(trainer, 0, 9, WINDOW)
+    net.wait(TICK)
+    net.now += 2 * LEASE
+    assert net.worker.end.tick(net.now) == []
+    assert net.worker.end.knows(trainer.wire.peer)
+    assert len(net.worker.jobs) == 1

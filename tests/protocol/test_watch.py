@@ -288,12 +288,13 @@ def test_a_silent_worker_is_given_up_alone() -> None:
     assert "worker 0: ready, life 0, heard 0 s ago" in str(abandon.error)
 
 
-def test_a_worker_that_takes_long_to_start_is_not_given_up() -> None:
-    """An import of ten minutes is no silence; what comes after it is."""
+@pytest.mark.parametrize(("state", "life"), [("starting", 1), ("stalled", 0)])
+def test_a_worker_whose_silence_has_a_reason_is_not_given_up(state: str, life: int) -> None:
+    """An import of ten minutes, or a C call that lets no thread run; what comes after it counts."""
     watch = watching()
-    watch.told(worker(1, "starting", life=1), 1.0)
+    watch.told(worker(1, state, life=life), 1.0)
     assert passing(watch, 1.0, 600.0, {0: 600.0, 1: 1.0}) == []
-    watch.told(worker(1, "ready", life=1), 600.0)
+    watch.told(worker(1, "ready", life=life), 600.0)
     assert passing(watch, 600.0, 719.0, {0: 719.0, 1: 1.0}) == []
     assert isinstance(error_of(passing(watch, 719.0, 720.0, {0: 720.0, 1: 1.0})), PeerLost)
 
@@ -339,3 +340,16 @@ def test_the_trainers_own_sleep_is_nobodys_absence() -> None:
     assert watch.tick(3600.0, {}, []) == []
     assert passing(watch, 3600.0, 3715.0, {}) == []
     assert kinds(passing(watch, 3715.0, 3719.5, {})) == [GiveUp]
+
+
+def test_what_is_heard_right_after_a_sleep_counts_from_then() -> None:
+    """A goodbye, or a stranger, that waited while this process slept."""
+    watch = watching()
+    watch.worker_reborn(0, 50.0)
+    watch.left("stopped by SIGTERM", True, 50.0)
+    watch.tick(50.0, {0: 50.0, 1: 50.0}, [0, 1])
+    assert watch.absence(51.0).startswith("away for 1 s")
+    watch.told(STATUS, 51.0)
+    heard = {0: 171.0, 1: 171.0}
+    assert passing(watch, 51.0, 170.5, heard) == []
+    assert kinds(passing(watch, 170.5, 171.0, heard)) == [Abandon]
