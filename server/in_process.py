@@ -150,7 +150,7 @@ class InProcess:
             self._fleet.stop()
         # The server's goodbye comes first: it explains why a worker cannot be reached.
         self._control.leave("the server stopped", returns=False)
-        self._data.leave("the server stopped", False)
+        self._data.leave("the server stopped", returns=False)
         self._data.close()
         self._control.close()
 

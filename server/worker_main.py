@@ -185,7 +185,8 @@ class _Process:
         self._stopping = True
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end is under way
         if self._thread.is_alive():
-            self._loop.call(lambda: self._data.leave(*self._goodbye))
+            reason, returns = self._goodbye
+            self._loop.call(lambda: self._data.leave(reason, returns=returns))
             self._loop.stop()
             self._thread.join(GOODBYE_SECONDS)
         if not self._thread.is_alive():

@@ -89,7 +89,7 @@ class DataEnd(Bound):
         if self._lender is not None:
             self._lender.close()
 
-    def leave(self, reason: str, returns: bool) -> None:
+    def leave(self, reason: str, *, returns: bool) -> None:
         """Send what is finished and say goodbye to all trainers; ``returns`` if another life of
         the worker may answer here soon."""
         now = time.monotonic()
