@@ -121,7 +121,7 @@ class Fleet:
         if isinstance(verdict, GiveUp):
             worker.state = next_state(worker.state, WorkerEvent.GIVE_UP)
             return [Publish(), *self._abort(ExitCode.WORKER_DIED, f"{name} {verdict.text}")]
-        when = f"in {verdict.wait:.1f} s" if verdict.wait else "at once"
+        when = f"in {verdict.wait:.2g} s" if verdict.wait else "at once"
         again = f"{name} died: {death.cause}; it is started again {when}"
         return [Say(again), *self._retry(worker, verdict, now)]
 

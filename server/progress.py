@@ -117,16 +117,22 @@ class ProgressPage:
         if place >= 0:
             self._write(place, 0, 0, 0)
 
+    def settle(self) -> Making | None:
+        """The writing process is dead: what it was making. The page is at rest from now on.
+
+        Or a next process that dies before it makes anything would seem to have died of that.
+        """
+        making, place = self.read().making, self.words[ACTIVE] - 2
+        if making is not None and place >= 0:
+            self.words[STREAMS + 3 * place + 2] = making.element
+        self.words[ACTIVE] = 0
+        return making
+
     def inherit(self) -> dict[tuple[int, int], int]:
         """What the life before had made: (session, stream) -> elements. A new life begins."""
-        making, active = self.read().making, self.words[ACTIVE] - 2
-        streams = {}
-        for place, (session, stream, made) in enumerate(self._streams()):
-            if session:
-                here = making is not None and place == active
-                streams[session, stream] = making.element if making and here else made
+        streams = {(owner, stream): made for owner, stream, made in self._streams() if owner}
+        for place in range(MAX_STREAMS):
             self._write(place, 0, 0, 0)
-        self.words[ACTIVE] = 0
         return streams
 
     def lose(self, elements: int) -> None:

@@ -191,7 +191,7 @@ class Supervisor:
                 self._loop.remove(reader.fd)
             process.close()
             del self._processes[index]
-            making = self._launcher.pages[index].read().making
+            making = self._launcher.pages[index].settle()
             death = Death(describe_exit(code), making, code)
             self._execute(self._fleet.exited(index, death, time.monotonic(), _chance()))
         reap_strangers([process.pid for process in self._processes.values()])

@@ -111,7 +111,7 @@ def test_a_process_that_is_given_the_descriptor_writes_the_same_page() -> None:
 
 
 def test_the_next_life_learns_what_the_dead_one_made_of_each_stream() -> None:
-    """Also of the stream whose turn was cut short; it begins with a page at rest."""
+    """Also of the stream whose turn was cut short."""
     page = ProgressPage()
     assert page.inherit() == {}
     first, second = page.open_stream(11, 1, 100), page.open_stream(11, 2, 0)
@@ -119,9 +119,19 @@ def test_the_next_life_learns_what_the_dead_one_made_of_each_stream() -> None:
     page.rest(first, 5, 1000, 105)
     page.begin(second, 0, 0, 0, 0)
     page.words[ROW] = 9
+    assert page.settle() == Making(0, 0, 9)
     assert page.inherit() == {(11, 1): 105, (11, 2): 9}
     assert page.read() == Reading(made=5, seconds=1e-6)
     assert page.inherit() == {}
+
+
+def test_a_life_that_dies_before_it_makes_anything_died_of_nothing() -> None:
+    """What the one before it was making is not seen again."""
+    page = ProgressPage()
+    page.begin(-1, 0, 0, 77, 0)
+    assert page.settle() == Making(0, 0, 77)
+    assert page.read().making is None
+    assert page.settle() is None
 
 
 def test_a_closed_stream_leaves_its_place_to_another() -> None:
