@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from genserver.protocol.endpoint import Endpoint, parse_endpoint
-from genserver.protocol.errors import ServerStopped, Unreachable
+from genserver.protocol.errors import EndpointError, ServerStopped, Unreachable
 from genserver.protocol.messages import Status, WorkerStatus
 from genserver.protocol.transport.connection import Connection, connect
 from genserver.protocol.transport.platform import host_id, memory_size
@@ -34,6 +34,8 @@ logger = logging.getLogger("genserver")
 #: Seconds between the lines that say what is waited for (design 8), and until the first one where
 #: nobody answers.
 REPORT_EVERY, FIRST_REPORT = 5.0, 1.0
+#: A worker out of reach for so long (seconds) stays so, and is no sign of a server that leaves.
+MISSED_FOR = 1.0
 
 
 #: How elements come, as the log says it.
@@ -113,6 +115,8 @@ class Reach:
         self._began = time.monotonic()
         self._reported = self._began
         self._explained = False
+        #: When a worker was first out of reach, although its server says that it is ready.
+        self._missed: float | None = None
         self._plan: Plan | None = None
 
     def release(self) -> None:
@@ -141,7 +145,9 @@ class Reach:
             statuses.append(status)
         options = self._source.options
         plan = make_plan(self._source.names, statuses, options, memory=memory_size())
-        self._plan = replace(plan, way=self._way(), seed=self._seed(plan))
+        way = self._way(seconds)
+        if way is not None:
+            self._plan = replace(plan, way=way, seed=self._seed(plan))
         return self._plan
 
     def _seed(self, plan: Plan) -> int:
@@ -159,9 +165,23 @@ class Reach:
         progress.agree(terms, seed_is_free=options.seed is None, epoch=options.epoch)
         return seed
 
-    def _way(self) -> str:
-        """How the workers are reached; `EndpointError` where one is not."""
-        transports = set().union(*(connection.transports() for connection in self.connections))
+    def _way(self, seconds: float) -> str | None:
+        """How the workers are reached; `EndpointError` where one is not for a while.
+
+        None after ``seconds`` at most: the files of a server that leaves go before its goodbye is
+        here, and another status may be under way.
+        """
+        try:
+            transports = set().union(*(connection.transports() for connection in self.connections))
+        except EndpointError:
+            now = time.monotonic()
+            self._missed = now if self._missed is None else self._missed
+            if now - self._missed >= MISSED_FOR:
+                raise
+            known = self.connections[0].status
+            self.connections[0].wait(lambda status: status is not known, min(seconds, MISSED_FOR))
+            return None
+        self._missed = None
         return " and ".join(WAYS[transport] for transport in sorted(transports))
 
     def describe(self) -> str:

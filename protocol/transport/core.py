@@ -7,6 +7,7 @@ and `changed` are shared with the threads that hold a `Connection`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import threading
@@ -120,27 +121,20 @@ class Core:
             return
         peer = self._workers.get(worker)
         if peer is None:
-            peer = self._use(worker, consumer)
-        if peer is not None:
-            peer.consumers[consumer.pulled.id] = consumer
-            peer.link.end.open(consumer.pulled, time.monotonic())
-            peer.link.flush()
-            self._act(self._watch.opened(worker))
+            peer = self._use(worker, consumer.pulled.window.held)
+        peer.consumers[consumer.pulled.id] = consumer
+        peer.link.end.open(consumer.pulled, time.monotonic())
+        peer.link.flush()
+        self._act(self._watch.opened(worker))
 
-    def _use(self, worker: int, consumer: Consumer) -> _Worker | None:
-        """A worker that nobody has used yet; None when it cannot be."""
-        memory = consumer.pulled.window.held
-        made = _Worker(self._new_link(worker, memory))
-        reachable = self._watch.reachable(worker)
-        if reachable:
-            try:
-                self._explain(worker, self.route_to(worker))
-            except EndpointError as error:
-                consumer.inbox.fail(error)
-                return None
+    def _use(self, worker: int, memory: int) -> _Worker:
+        """A worker that nobody has used yet. One that left since the plan was made is linked when
+        it is back, or given up."""
+        made = self._workers[worker] = _Worker(self._new_link(worker, memory))
         self._watch.use(worker)
-        self._workers[worker] = made
-        if reachable:
+        if self._watch.reachable(worker):
+            with contextlib.suppress(EndpointError):
+                self._explain(worker, self.route_to(worker))
             made.link.link()
         return made
 

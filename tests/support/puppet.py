@@ -24,6 +24,8 @@ from genserver.protocol.transport.loop import Loop
 from genserver.protocol.transport.platform import host_id
 from genserver.protocol.transport.serving import make_data_end
 from genserver.protocol.transport.sockets import Router
+from genserver.server.progress import ProgressPage
+from genserver.server.run import Rules
 from genserver.server.runner import Runner
 from genserver.server.source import load_source
 
@@ -66,7 +68,7 @@ def worker(path: str, *arguments: str) -> None:
     router.bind(Endpoint("ipc", path=path))
     data = make_data_end(loop, router, path)
     given = {name: int(value) for name, value in (a.split("=") for a in arguments)}
-    runner = Runner(load_source(TARGET, given), data.exchange, divided=True)
+    runner = Runner(load_source(TARGET, given), data.exchange, Rules(), ProgressPage())
     runner.use_spec(SPEC)
     data.serve(SPEC)
     thread = threading.Thread(target=loop.run)
