@@ -115,12 +115,13 @@ class Fleet:
             death = replace(death, cause=killed)
         worker.cause = death.cause
         name = f"worker {index} (pid {worker.pid})"
-        verdict: Restart | GiveUp = GiveUp(f"died: {death.cause}")
+        verdict: Restart | GiveUp = GiveUp(death.cause)
         if self.ready:
             verdict = worker.lives.died(death, now, chance)
         if isinstance(verdict, GiveUp):
             worker.state = next_state(worker.state, WorkerEvent.GIVE_UP)
-            return [Publish(), *self._abort(ExitCode.WORKER_DIED, f"{name} {verdict.text}")]
+            worker.cause = verdict.text
+            return [Publish(), *self._abort(ExitCode.WORKER_DIED, f"{name} died: {verdict.text}")]
         when = f"in {verdict.wait:.2g} s" if verdict.wait else "at once"
         again = f"{name} died: {death.cause}; it is started again {when}"
         return [Say(again), *self._retry(worker, verdict, now)]

@@ -58,7 +58,7 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """No further process; ``text`` says why, after the worker's name."""
+    """No further process; ``text`` says why, after "died:"."""
 
     text: str
 
@@ -94,8 +94,8 @@ class Lives:
         self._well_since = None
         if self._is_poison(death):
             return GiveUp(
-                f"died {POISON_DEATHS} times in a row while it made {death.making}, each time: "
-                f"{death.cause}. That element kills it; with --workers 0 a debugger shows where"
+                f"{death.cause}, {POISON_DEATHS} times in a row while it made {death.making}; that "
+                "element kills it, and with --workers 0 a debugger shows where"
             )
         while self._restarts and now - self._restarts[0] >= WINDOW:
             self._restarts.popleft()
@@ -115,10 +115,11 @@ class Lives:
 
     def _too_often(self, death: Death) -> str:
         if not self.budget:
-            return f"died: {death.cause}"
+            return death.cause
+        count = len(self._restarts)
         return (
-            f"died {len(self._restarts) + 1} times within {WINDOW:.0f} s, and --max-restarts is "
-            f"{self.budget}; the last time: {death.cause}"
+            f"{death.cause}, after {count} restart{'s' * (count > 1)} within {WINDOW:.0f} s, which is "
+            "all that --max-restarts allows"
         )
 
     def _wait(self, chance: float) -> float:

@@ -23,9 +23,6 @@ LIMIT = 20.0
 ARGUMENTS = {"n": N, "pause": 0.0005}
 
 pytestmark = pytest.mark.linux
-naming = pytest.mark.xfail(
-    strict=True, reason="the trainer is told of the last death, not of the verdict"
-)
 
 
 def new_checker(**options: Any) -> Checker:
@@ -91,7 +88,6 @@ def test_a_random_generator_goes_on_and_what_was_lost_is_counted(
         assert made - before - status.workers[0].lost in (0, 1)
 
 
-@naming
 def test_an_element_that_kills_its_worker_is_named(serve: Serve) -> None:
     """Three deaths at one element end the stream with a sentence that says which."""
     server = serve("hashed:poisoned", workers=WORKERS, arguments={"n": N, "at": 50})

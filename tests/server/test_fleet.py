@@ -243,8 +243,8 @@ def test_one_death_more_than_allowed_ends_the_server() -> None:
     abort = abort_of(actions)
     assert abort.code is ExitCode.WORKER_DIED
     assert abort.text == (
-        "worker 0 (pid 100) died 3 times within 60 s, and --max-restarts is 2; the last time: "
-        "SIGKILL, perhaps out of memory"
+        "worker 0 (pid 100) died: SIGKILL, perhaps out of memory, after 2 restarts within 60 s, "
+        "which is all that --max-restarts allows"
     )
     assert server.status().workers[0].state == "failed"
     assert server.status().state == "failed"
@@ -339,7 +339,8 @@ def test_an_element_that_takes_too_long_three_times_is_named() -> None:
         server.tick(server.now)
         if not server.failure:
             server.says(1, loaded())
-    assert "died 3 times in a row while it made element 7" in abort_of(actions).text
+    assert "3 times in a row while it made element 7" in abort_of(actions).text
+    assert "3 times in a row while it made element 7" in server.status().workers[1].cause
 
 
 def test_a_worker_that_says_it_leaves_is_replaced_without_a_word() -> None:
