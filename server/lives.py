@@ -118,8 +118,8 @@ class Lives:
             return death.cause
         count = len(self._restarts)
         return (
-            f"{death.cause}, after {count} restart{'s' * (count > 1)} within {WINDOW:.0f} s, which is "
-            "all that --max-restarts allows"
+            f"{death.cause}, after {count} restart{'s' * (count > 1)} within {WINDOW:.0f} s, "
+            "which is all that --max-restarts allows"
         )
 
     def _wait(self, chance: float) -> float:
