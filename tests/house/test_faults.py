@@ -9,6 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 FAULTS = ROOT / "docs" / "faults.md"
+#: The same in short.
+README = ROOT / "README.md"
 #: A test's own name, or the file of tests that keep a promise together.
 _NAMED = re.compile(r"`(test_\w+|tests/[\w/]+\.py)`")
 
@@ -21,10 +23,11 @@ def existing() -> set[str]:
     return found
 
 
-def test_every_test_that_is_named_exists() -> None:
+@pytest.mark.parametrize(("document", "least"), [(FAULTS, 20), (README, 8)])
+def test_every_test_that_is_named_exists(document: Path, least: int) -> None:
     """By its name, in any file, or as a file."""
-    names = _NAMED.findall(FAULTS.read_text())
-    assert len(names) > 20
+    names = _NAMED.findall(document.read_text())
+    assert len(names) > least
     known = existing()
     missing = [n for n in names if not (n in known or (ROOT / n).is_file())]
     assert not missing
