@@ -193,6 +193,11 @@ class Watch:
             return f"away for {away:.0f} s ({self._reason}), given up after {limit:.0f} s"
         return "starting again" if self.presence is Presence.RETURNING else ""
 
+    @property
+    def away(self) -> bool:
+        """Whether it served, and does not at the moment."""
+        return self.presence in (Presence.SILENT, Presence.LEFT, Presence.RETURNING)
+
     # Its workers.
 
     def reachable(self, worker: int) -> bool:

@@ -148,8 +148,10 @@ class Connection:
     def _released(self) -> None:
         with _sharing:
             self.users -= 1
-            if self.users == 0:
-                self._core.idle_since = time.monotonic()
+            if self.users:
+                return
+            self._core.idle_since = time.monotonic()
+        self._core.unused()
 
     def _may_end(self) -> bool:
         """Whether still nobody uses it; then it is forgotten, and the loop given back."""

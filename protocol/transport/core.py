@@ -161,6 +161,12 @@ class Core:
             peer.link.end.close(stream, time.monotonic())
             peer.link.flush()
 
+    def unused(self) -> None:
+        """Nobody uses it any more. Of a server that is away nothing is kept: whoever comes next
+        wants what is served then, whatever it is."""
+        if self._watch.away and not self._ended and self._on_idle():
+            self._retire()
+
     # The loop's callbacks.
 
     def _start(self) -> None:
@@ -250,8 +256,8 @@ class Core:
         assert self._control is not None  # it is its event
         now = time.monotonic()
         gone = isinstance(event, Lost | Left | Reborn)
-        if gone and self.idle_since is not None and self._on_idle():
-            self._retire()  # whoever comes next wants what is served then, whatever it is
+        if gone and self.idle_since is not None and not self._ended and self._on_idle():
+            self._retire()
         if self.error is not None or self._ended:
             return
         if isinstance(event, Told):

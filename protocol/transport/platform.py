@@ -42,7 +42,7 @@ def has_memory() -> bool:
 def memory_file(size: int) -> int:
     """The descriptor of a file of zeros without a name, in memory where that is possible."""
     if has_memory():
-        descriptor = os.memfd_create("genserver")
+        descriptor = os.memfd_create("progress")
     else:
         import tempfile
 

@@ -229,11 +229,15 @@ def test_ten_servers_leave_nothing_behind(serve: Serve, runtime_folder: Path) ->
 
     once()
     # An earlier test's iterator, kept by a cycle of references, may have its thread still.
-    assert eventually(lambda: gc.collect() >= 0 and threading.active_count() == 1)
+    assert eventually(lambda: gc.collect() >= 0 and threading.active_count() == 1), (
+        threading.enumerate()
+    )
     before = descriptors()
     for _ in range(10):
         once()
-    assert eventually(lambda: (descriptors(), threading.active_count()) == (before, 1))
+    assert eventually(lambda: (descriptors(), threading.active_count()) == (before, 1)), (
+        threading.enumerate()
+    )
     assert list(runtime_folder.iterdir()) == []
 
 

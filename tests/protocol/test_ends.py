@@ -393,7 +393,7 @@ def test_the_worker_says_goodbye() -> None:
     net.worker.end.leave("stopping", net.now, returns=True)
     net.collect()
     net.flow()
-    assert trainer.events[-1] == Left("stopping")
+    assert trainer.events[-1] == Left("stopping", returns=True)
     net.wait(2 * DEAD_AFTER)
     assert trainer.count(Lost) == 0
 
