@@ -1,11 +1,10 @@
 """What a change costs: CPU per element of this build against another one, in pairs.
 
 Question: what does the present build add to the fault-free running of an older one?
-Method: a measuring process serves a workload with two workers and reads single elements eagerly; the
-CPU time of all its threads, of the supervisor and of the workers is divided by the elements. The two
-builds take turns as A B B A A B B A ..., so that what drifts falls on both alike. A pair's figure
-is new / old; shown are the median and its 95 % interval (order statistics, no assumption about the
-distribution).
+Method: a measuring process serves a workload with two workers and reads single elements eagerly;
+the CPU time of all its threads, of the supervisor and of the workers is divided by the elements.
+The two builds take turns as A B B A A B B A ..., so that what drifts falls on both alike. A pair's
+figure is new / old; shown are the median and its 95 % interval (the ranks of the sign test).
 Caveat: CPU time also grows when others use the caches and the memory; nothing else may run.
 
     python benchmarks/against.py --old PYTHON [--workload image] [--pairs 20]
@@ -68,7 +67,8 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 def _measured(python: str, options: argparse.Namespace) -> float:
     """Microseconds of CPU per element, in a process of its own."""
     done = subprocess.run(
-        [python, __file__, MEASURE, "--workload", options.workload, "--seconds", str(options.seconds)],
+        [python, __file__, MEASURE, "--workload", options.workload,
+         "--seconds", str(options.seconds)],
         capture_output=True, text=True, timeout=HUNG_SECONDS, check=False,
     )  # fmt: skip
     if done.returncode:
