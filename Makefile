@@ -49,7 +49,7 @@ portable: $(VENV)/.test
 	GENSERVER_PORTABLE=1 $(BIN)/python -m pytest -n $(JOBS) -m "not linux" tests/integration
 
 soak: $(VENV)/.test
-	$(BIN)/python -m pytest -m soak -o faulthandler_timeout=900 tests/soak
+	$(BIN)/python -m pytest -m soak -o faulthandler_timeout=900
 	$(BIN)/python benchmarks/soak_faults.py --minutes $(MINUTES) $(SOAK_ARGS)
 
 docs: $(VENV)/.test

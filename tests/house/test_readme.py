@@ -10,6 +10,9 @@ from ..support.documents import LANGUAGES, Document, blocks, matches
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))]
+#: What takes over a minute of starts of TensorFlow runs in `make soak`.
+LONG = {"resume.md"}
+RUNS = [pytest.param(p, marks=[pytest.mark.soak] * (p.name in LONG)) for p in DOCUMENTS]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
@@ -22,7 +25,7 @@ def test_every_block_is_of_a_kind_that_is_run(path: Path) -> None:
         assert (language == "python") == bool(name)
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
 def test_the_document_runs_as_written(path: Path, tmp_path: Path) -> None:
     """The blocks in order, as a reader would run them: files are written, commands run."""
     with Document(path, tmp_path) as document:
