@@ -161,7 +161,7 @@ def test_a_link_that_is_busy_for_long_is_not_taken_for_dead(
 ) -> None:
     """At 10 MB/s the window takes longer than the patience; beats are late, elements come."""
     monkeypatch.setattr(trainer_end, "DEAD_AFTER", 1.5)
-    with passing(through_proxy, n=30, nbytes=LARGE) as (proxy, checker, elements):
+    with passing(through_proxy, n=20, nbytes=LARGE) as (proxy, checker, elements):
         assert consume(elements, checker, limit=1) is None
         before = proxy.accepted
         proxy.spoil(DOWN, Toxics(bandwidth=10**7))

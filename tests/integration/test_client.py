@@ -314,17 +314,23 @@ def test_a_client_may_be_used_by_another_thread(serve: Serve) -> None:
 
 @pytest.mark.parametrize("transport", [pytest.param("ipc", marks=pytest.mark.linux), "tcp"])
 def test_links_that_are_cut_lose_and_repeat_nothing(serve: Serve, transport: str) -> None:
-    """Every hundred elements all links are thrown away; the streams are resumed on new ones."""
+    """Every hundred elements the links are thrown away that gave any; the streams are resumed on
+    new ones."""
     server = serve("endless", workers=2, arguments={"kib": 16})
     with Client(server.endpoint, transport=transport) as client:
         seen: dict[int, list[int]] = {0: [], 1: []}
+        cut_at = {0: 0, 1: 0}
         links = set()
         for count, element in enumerate(islice(client, 30_000)):
             number = int(element[0])
             seen[number % 2].append(number)
             if count % 100 == 50:
                 core = client._lanes[-1]._reach.connections[0]._core
-                for worker in list(core._workers.values()):
+                for index, worker in list(core._workers.items()):
+                    # On a busy machine one may come back too late for the next cut, every time.
+                    if len(seen[index]) == cut_at[index]:
+                        continue
+                    cut_at[index] = len(seen[index])
                     links.add(worker.link._dealer)
                     core.loop.call(lambda link=worker.link: link._dispatch(link.end.lose("cut")))
             # Whose link comes back first may give a thousand elements before the other does.
