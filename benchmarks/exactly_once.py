@@ -76,13 +76,20 @@ class Pass:
     #: Processes that the kernel killed for their memory.
     oom_kills: int = 0
 
-    def worker(self) -> tuple[int, int]:
-        """(index, pid) of a worker that lives, and of which elements are still to come."""
+    def worker(self, *, proven: bool = False) -> tuple[int, int]:
+        """(index, pid) of a worker that lives, and of which elements are still to come.
+
+        A ``proven`` one has given some: three deaths while one element is made would be that
+        element's fault, and rightly the end.
+        """
         found: list[tuple[int, int]] = []
 
         def look() -> bool:
             alive = self.server.worker_pids().items()
             found[:] = [pair for pair in alive if not self.checker.is_over(pair[0])]
+            if proven:
+                last = {index: self.checker.lives(index)[-1:] for index, _ in found}
+                found[:] = [(i, pid) for i, pid in found if [x.pid for x in last[i]] == [pid]]
             return bool(found)
 
         if not eventually(look):
@@ -108,13 +115,13 @@ def cut(target: Pass) -> None:
 
 
 def hang(target: Pass) -> None:
-    _, pid = target.worker()
+    _, pid = target.worker(proven=True)
     (target.orders / f"hang-{pid}").touch()  # at the next element that it makes
 
 
 def swell(target: Pass) -> None:
     """The worker takes more memory than it may, or the kernel's answer to that."""
-    _, pid = target.worker()
+    _, pid = target.worker(proven=True)
     group = _CGROUPS / f"genserver-{os.getpid()}-{pid}"
     try:
         group.mkdir(exist_ok=True)
