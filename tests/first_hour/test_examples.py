@@ -93,6 +93,7 @@ def test_the_count_can_fail() -> None:
     assert changed_lines(["a", "b", "c"], ["a", "x", "y", "c"]) == 2
 
 
+@pytest.mark.soak
 def test_both_segmentations_train_on_the_same_shapes(folder: str) -> None:
     """Both print the same element spec, and the loss falls in both."""
     before, after = (
@@ -112,6 +113,7 @@ def test_the_segmentation_loaders_give_the_same_elements(folder: str, serve: Ser
     assert served == as_bytes(plain)
 
 
+@pytest.mark.soak
 def test_both_series_print_the_same() -> None:
     """In turn two workers give the order of the plain generator, so every line is the same."""
     before, after = (of_the_program(run(home / "series.py")) for home in (BEFORE, AFTER))

@@ -16,11 +16,12 @@ from genserver.server import cli
 from ..support.servers import SUPPORT, Serve
 
 ROOT = Path(__file__).parent.parent.parent
-#: What is run again; `make portable` runs all. Tests of ipc itself are marked `linux`.
+#: What is run again in `make soak`; `make portable` runs all. Tests of ipc are marked `linux`.
 SUITE = ["test_client.py", "test_output.py"]
 
 
 @pytest.mark.linux
+@pytest.mark.soak
 @pytest.mark.parametrize("file", SUITE)
 def test_the_suite_passes_over_tcp_alone(file: str) -> None:
     """No ipc endpoint, no parent-death signal, no cgroup: every promise holds."""
