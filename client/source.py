@@ -129,14 +129,15 @@ class Reach:
         """The plan once every server is ready, or None after ``seconds``.
 
         Raises `Unreachable` after the connect timeout, `Rejected`, `PlanError`, `EndpointError` for
-        a worker that cannot be reached as asked, and the errors of a server that failed. A line
+        a worker that cannot be reached as asked, the errors of a server that failed, and
+        `Interrupted`. A line
         after 1 s says why nobody answers, and one every 5 s what is waited for.
         """
         if self._plan is not None:
             return self._plan
         statuses: list[Status] = []
         for connection in self.connections:
-            status = connection.wait(_settled, seconds)
+            status = connection.wait(_settled, seconds, since=self._began)
             if status is None:
                 self._report(connection)
                 return None
@@ -179,7 +180,9 @@ class Reach:
             if now - self._missed >= MISSED_FOR:
                 raise
             known = self.connections[0].status
-            self.connections[0].wait(lambda status: status is not known, min(seconds, MISSED_FOR))
+            self.connections[0].wait(
+                lambda status: status is not known, min(seconds, MISSED_FOR), since=self._began
+            )
             return None
         self._missed = None
         return " and ".join(WAYS[transport] for transport in sorted(transports))

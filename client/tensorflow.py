@@ -27,6 +27,7 @@ from genserver.protocol.spec import ArraySpec, ElementSpec
 from genserver.protocol.transport.buffers import BufferPool
 from genserver.protocol.transport.leases import Bytes
 from genserver.protocol.transport.platform import keep_freed_memory, usable_cores
+from genserver.protocol.transport.process import repeat_interrupts_in
 from tensorflow.python.eager import core as tf_core
 
 from .farewell import Farewell
@@ -65,6 +66,11 @@ def _let_interrupts_through() -> None:
     An eager step raises the first class, a tf.function such as Keras' the second, whose code is
     what our lanes fail with. A TensorFlow whose exceptions look different is left alone.
     """
+    # The C++ of an eager next() calls a TensorShape's __len__ and forgets what that raised.
+    ops = sys.modules.get("tensorflow.python.ops.gen_dataset_ops")
+    code = getattr(getattr(ops, "iterator_get_next", None), "__code__", None)
+    if code is not None:
+        repeat_interrupts_in(code)
     eager: Any = getattr(tf_core, "_NotOkStatusException", None)
     if _takes(eager, "message", "code", "payloads"):
         delattr(eager, "__init__")

@@ -8,13 +8,14 @@ use the same one, and it outlives the last of them by `GRACE`.
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from ..endpoint import Endpoint
-from ..errors import GenserverError
+from ..errors import GenserverError, Interrupted
 from ..messages import Open, Status
 from ..spec import ElementSpec
 from ..stream import Delivery, PulledStream, Window
@@ -102,8 +103,14 @@ class Connection:
         """Why the connection is of no more use."""
         return self._core.error
 
-    def wait(self, enough: Callable[[Status], bool], seconds: float) -> Status | None:
-        """The status once ``enough(status)``, or None after ``seconds``; raises `error`."""
+    def wait(
+        self, enough: Callable[[Status], bool], seconds: float, *, since: float = math.inf
+    ) -> Status | None:
+        """The status once ``enough(status)``, or None after ``seconds``.
+
+        Raises `error`, and `Interrupted` when there was a Ctrl-C ``since`` the caller began: maybe
+        in another of several short waits.
+        """
         deadline = time.monotonic() + seconds
         with self._core.changed:
             while True:
@@ -112,6 +119,8 @@ class Connection:
                 status = self._core.status
                 if status is not None and enough(status):
                     return status
+                if self._core.interrupted_at > since:
+                    raise Interrupted
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return None

@@ -91,6 +91,8 @@ class Core:
         #: What a waiting trainer is told while the server is away.
         self.absence = ""
         self.error: GenserverError | None = None
+        #: When Ctrl-C came last.
+        self.interrupted_at = 0.0
         self.idle_since: float | None = None
         self._ended = False
         self._transport = transport
@@ -361,6 +363,7 @@ class Core:
 
     def _interrupt(self) -> None:
         with self.changed:
+            self.interrupted_at = time.monotonic()
             self.changed.notify_all()
         for worker in self._workers.values():
             for consumer in worker.consumers.values():

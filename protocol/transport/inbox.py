@@ -16,6 +16,10 @@ from ..stream import Delivery
 
 __all__ = ["Inbox"]
 
+#: Seconds for which Ctrl-C is remembered: TensorFlow's threads may be on their way to the next wait
+#: when it comes, and be held up on a busy machine.
+INTERRUPT_LASTS = 1.0
+
 
 @dataclass(slots=True)
 class _Source:
@@ -33,6 +37,7 @@ class Inbox:
         self._error: GenserverError | None = None
         #: Whether the last `take` found nothing, or one is waiting now.
         self._starved = False
+        self._interrupted_until = 0.0
 
     def put(self, source: int, delivery: Delivery) -> None:
         """More elements arrived."""
@@ -53,8 +58,12 @@ class Inbox:
             self._changed.notify_all()
 
     def interrupt(self) -> None:
-        """Ctrl-C: fail if somebody waits in vain, be it in several short waits."""
+        """Ctrl-C: fail if somebody waits in vain, be it in several short waits, or is about to.
+
+        Not what the main thread reads itself, which has its own KeyboardInterrupt.
+        """
         with self._changed:
+            self._interrupted_until = time.monotonic() + INTERRUPT_LASTS
             if self._starved:
                 self._error = self._error or Interrupted()
                 self._changed.notify_all()
@@ -80,10 +89,12 @@ class Inbox:
         with self._changed:
             while True:
                 found = self._find(source)
-                self._starved = found is None
+                self._starved = found is None and not _in_main_thread()
                 if found is not None:
                     self._turn = found + 1
                     return found, self._sources[found].ready.popleft()
+                if self._starved and time.monotonic() < self._interrupted_until:
+                    self._error = self._error or Interrupted()
                 if self._error is not None:
                     raise self._error
                 left = deadline - time.monotonic()
@@ -103,3 +114,7 @@ class Inbox:
     def _exhausted(self, source: int | None) -> bool:
         chosen = self._sources if source is None else [self._sources[source]]
         return all(s.ended for s in chosen)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

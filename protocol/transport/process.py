@@ -7,6 +7,7 @@ leaves the child without them: the child starts its own when it asks.
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import contextlib
 import logging
@@ -15,17 +16,21 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from types import CodeType
 
 from .loop import Loop
 from .platform import after_fork_in_child
 from .sockets import close_context
 
-__all__ = ["acquire_loop", "on_interrupt", "release_loop"]
+__all__ = ["acquire_loop", "on_interrupt", "release_loop", "repeat_interrupts_in"]
 
 logger = logging.getLogger("genserver")
 
 #: Seconds that the interpreter waits at exit for the thread to end.
 EXIT_SECONDS = 2.0
+
+#: Functions that call C++ which may swallow a KeyboardInterrupt.
+_swallowing: list[CodeType] = []
 
 
 class _Process:
@@ -42,6 +47,8 @@ class _Process:
         self.hooked = False
         self.follows_ipython = False
         self.chained_fd = -1
+        #: Whether the next SIGINT is our own.
+        self.repeated = False
 
     def use(self) -> Loop:
         with self.lock:
@@ -92,8 +99,19 @@ class _Process:
         # A handler of the user's own, which may only take note, gets its turn with the next
         # element; only what would raise KeyboardInterrupt ends the wait.
         if number == signal.SIGINT and signal.getsignal(number) is signal.default_int_handler:
+            self._repeat_interrupt()
             for interrupted, _ in list(self.users_of_events):
                 interrupted()
+
+    def _repeat_interrupt(self) -> None:
+        """Have KeyboardInterrupt raised when the main thread comes out of what may have swallowed
+        it; where that is still to come, this changes nothing."""
+        frame = sys._current_frames().get(threading.main_thread().ident or 0)
+        if frame is not None and frame.f_code in _swallowing and not self.repeated:
+            self.repeated = True
+            _thread.interrupt_main()
+        else:
+            self.repeated = False
 
     def hook_signals(self) -> None:
         """Learn of signals: Python's handlers do not run while TensorFlow waits inside next().
@@ -165,6 +183,13 @@ def on_interrupt(
             users.remove(pair)
 
     return take_back
+
+
+def repeat_interrupts_in(code: CodeType) -> None:
+    """Ctrl-C that finds the main thread in this function, or in C++ that it called, may be lost in
+    there: it is sent once more."""
+    if code not in _swallowing:
+        _swallowing.append(code)
 
 
 def _before_cell(_info: object) -> None:

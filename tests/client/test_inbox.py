@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from genserver.protocol.chunk import Chunk
 from genserver.protocol.errors import Interrupted, PeerLost
 from genserver.protocol.stream import Delivery
+from genserver.protocol.transport import inbox as inbox_module
 from genserver.protocol.transport.inbox import Inbox
 
 
@@ -37,18 +41,48 @@ def test_what_arrived_before_a_failure_can_be_taken() -> None:
         inbox.take(0.0)
 
 
-def test_an_interrupt_ends_a_wait_in_vain_and_nothing_else() -> None:
-    """Taking what is there is no wait, also when there is nothing."""
+@pytest.fixture
+def elsewhere() -> Iterator[Executor]:
+    """A thread of TensorFlow's, as it were."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def test_an_interrupt_ends_a_wait_in_vain_and_nothing_else(elsewhere: Executor) -> None:
+    """Taking what is there is no wait, also when there is nothing; a wait ends at once."""
     inbox = Inbox(1)
-    inbox.take_all()
-    inbox.interrupt()
-    assert inbox.take(0.0) is None
     inbox.put(0, delivery(0))
-    inbox.take_all()
     inbox.interrupt()
+    inbox.take_all()
+    assert inbox.take_all() == ([], [])
     inbox.put(0, delivery(1))
-    assert inbox.take(0.0) is not None
+    assert elsewhere.submit(inbox.take, 0.0).result() is not None
+    waiting = elsewhere.submit(inbox.take, 60.0)
+    assert isinstance(waiting.exception(30), Interrupted)
+    assert isinstance(elsewhere.submit(inbox.take, 0.0).exception(), Interrupted)
+
+
+def test_an_interrupt_in_the_middle_of_a_wait_ends_it(elsewhere: Executor) -> None:
+    """Also between two short waits of one long one."""
+    inbox = Inbox(1)
+    assert elsewhere.submit(inbox.take, 0.0).result() is None
+    inbox.interrupt()
+    assert isinstance(elsewhere.submit(inbox.take, 0.0).exception(), Interrupted)
+
+
+def test_an_interrupt_is_remembered_for_a_moment_only(
+    elsewhere: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training loop that was interrupted in its own step may go on."""
+    monkeypatch.setattr(inbox_module, "INTERRUPT_LASTS", 0.0)
+    inbox = Inbox(1)
+    inbox.interrupt()
+    assert elsewhere.submit(inbox.take, 0.0).result() is None
+
+
+def test_the_main_thread_has_its_own_interrupt() -> None:
+    """Python raises it there; what is read afterwards is not failed."""
+    inbox = Inbox(1)
     assert inbox.take(0.0) is None
     inbox.interrupt()
-    with pytest.raises(Interrupted):
-        inbox.take(0.0)
+    assert inbox.take(0.0) is None

@@ -5,9 +5,6 @@ from __future__ import annotations
 import copy
 import gc
 import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,7 @@ from genserver.protocol.messages import Status, WorkerStatus
 from genserver.protocol.spec import parse_spec
 from genserver.protocol.transport.inbox import Inbox
 
-from ..support.servers import SUPPORT, Serve, eventually
+from ..support.servers import Serve, eventually
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 tf = pytest.importorskip("tensorflow")
@@ -299,33 +296,3 @@ def test_tensorflows_own_error_keeps_its_fields() -> None:
     assert str(error) == "upside down"
     again = copy.copy(error)
     assert again.message == "upside down"
-
-
-TRAINER = """
-import os, sys, time
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-from genserver.client import from_server
-try:
-    for element in from_server(sys.argv[1]):
-        print(int(element), flush=True)
-except KeyboardInterrupt:
-    print("interrupted", flush=True)
-    print(int(next(iter(from_server(sys.argv[1])))), flush=True)
-"""
-
-
-def test_ctrl_c_is_heard_while_tensorflow_waits(serve: Serve) -> None:
-    """SIGINT ends a trainer's wait inside next(), and the trainer can go on with a new iterator."""
-    server = serve("napping", arguments={"seconds": 4.0})
-    with subprocess.Popen(
-        [sys.executable, "-c", TRAINER, server.endpoint],
-        stdout=subprocess.PIPE, text=True, cwd=SUPPORT,
-    ) as trainer:  # fmt: skip
-        assert trainer.stdout is not None
-        assert trainer.stdout.readline().strip() == "0"
-        began = time.monotonic()
-        trainer.send_signal(signal.SIGINT)
-        assert trainer.stdout.readline().strip() == "interrupted"
-        assert time.monotonic() - began < 3.0  # the generator's next element is 4 s away
-        assert trainer.stdout.readline().strip() == "0"
-        assert trainer.wait(30) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import itertools
 import logging
 import os
 import random
@@ -68,6 +69,20 @@ def napping(worker: Worker, seconds: float = 0.25, n: int = 10**9) -> Iterator[n
     for number in range(worker.index, n, worker.count):
         time.sleep(seconds)
         yield np.int64(number)
+
+
+def told(folder: str, patience: float = 60.0) -> Iterator[np.int64]:
+    """Element 0 at once, each other one when a file ``go`` lies in ``folder``, which it takes
+    away; ends after ``patience`` seconds without one."""
+    go = Path(folder, "go")
+    for number in itertools.count():
+        yield np.int64(number)
+        deadline = time.monotonic() + patience
+        while not go.exists():
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.01)  # between two looks
+        go.unlink()
 
 
 def hopeless(seconds: float) -> Iterator[np.int64]:
