@@ -92,5 +92,6 @@ def test_ctrl_c_is_heard_where_tensorflow_swallows_it(serve: Serve, tmp_path: Pa
     with trainer(server.endpoint) as training:
         assert said(training) == "made"
         go(training, "from swallowing import arm; arm()")
+        assert said(training) == "0"
         assert said(training) == "interrupted"
     (tmp_path / "go").touch()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from types import FrameType
 
 from tensorflow.python.framework.tensor_shape import TensorShape
 
@@ -11,11 +12,15 @@ __all__ = ["arm"]
 
 
 def arm() -> None:
-    """SIGINT comes during the next eager next(), when its C++ asks for a shape's length."""
+    """SIGINT comes during the second eager next(), when its C++ asks for a shape's length."""
     length = TensorShape.__len__
+    calls: list[FrameType] = []
 
     def interrupted(shape: TensorShape) -> int:
-        if sys._getframe(1).f_code.co_name == "iterator_get_next":
+        caller = sys._getframe(1)
+        if caller.f_code.co_name == "iterator_get_next" and caller not in calls:
+            calls.append(caller)
+        if len(calls) == 2:
             TensorShape.__len__ = length
             signal.raise_signal(signal.SIGINT)
         return length(shape)
