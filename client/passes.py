@@ -92,12 +92,8 @@ class Pass:
         self._deterministic = deterministic
         self._lengths: list[int | None] = [None] * len(self.taken)
         self._logs = [_Log() for _ in range(lanes)]
-        self._handed = 0
-
-    @property
-    def handed(self) -> int:
-        """Elements that were handed on."""
-        return self._handed
+        #: Elements that were handed on.
+        self.handed = 0
 
     @property
     def size(self) -> int | None:
@@ -108,7 +104,7 @@ class Pass:
     def hand(self, lane: int, workers: tuple[int, ...], rows: int) -> None:
         """A lane handed on so many elements of each of these workers: the first of each, the second
         of each, and so on."""
-        self._handed += len(workers) * rows
+        self.handed += len(workers) * rows
         if not self._deterministic:
             self._logs[lane].add(workers, rows)
 
@@ -132,7 +128,7 @@ class Pass:
         """How many of each worker are surely used. What waits behind several lanes may be of any of
         them: only with one lane is the order known."""
         given = [0] * len(self.taken)
-        waiting = self._handed - used
+        waiting = self.handed - used
         for log in self._logs:
             for worker, count in log.at(max(0, log.handed - waiting)).items():
                 given[worker] = count

@@ -39,7 +39,7 @@ class Progress:
 
     def __init__(self) -> None:
         """For a new training run; `from_state` is for one that goes on."""
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._claimed = False
         self._terms: Terms | None = None
         self._seed_is_free = True
@@ -69,7 +69,7 @@ class Progress:
 
         `StateError` when the state belongs to other data.
         """
-        with self._lock:
+        with self._changed:
             if state is not None:
                 if self._terms is not None:
                     if self._seed_is_free:
@@ -88,14 +88,14 @@ class Progress:
         count = operator.index(elements)  # of numpy's and TensorFlow's integers too
         if count < 0:
             raise ValueError(f"training cannot have used {count} elements")
-        with self._lock:
+        with self._changed:
             self._used += count
             self._settle()
 
     def end_pass(self) -> None:
         """Training is through with its pass, whatever is left of it: the next element that it uses
         is the first one of the next pass. Without it a pass that is left early goes on."""
-        with self._lock:
+        with self._changed:
             self._used = 0
             if self._passes:
                 self._passes.popleft()
@@ -105,7 +105,7 @@ class Progress:
 
         `StateError` when more was used than there was, which is a wrong count.
         """
-        with self._lock:
+        with self._changed:
             terms = self._terms
             if terms is None:
                 raise StateError("give this Progress to from_server or Client as resume= first")
@@ -125,14 +125,14 @@ class Progress:
     @property
     def seed(self) -> int | None:
         """The seed of all passes, unless the options say one; None as long as any will do."""
-        with self._lock:
+        with self._changed:
             if self._terms is not None:
                 return self._terms.seed
             return self._resumed.seed if self._resumed is not None else None
 
     def claim(self) -> None:
         """A dataset or client is made with it: the only one."""
-        with self._lock:
+        with self._changed:
             if self._claimed:
                 raise StateError(
                     "a Progress belongs to one dataset or client: for another one, "
@@ -143,7 +143,7 @@ class Progress:
     def agree(self, terms: Terms, *, seed_is_free: bool, epoch: int | None) -> None:
         """What the servers and the options say now; ``epoch`` is the pinned one. `StateError` when
         it is not what the state, or an earlier pass, was made under."""
-        with self._lock:
+        with self._changed:
             if self._terms is not None and terms != self._terms:
                 raise StateError(f"the data changed under training: {terms}, was {self._terms}")
             self._seed_is_free, self._pinned = seed_is_free, epoch
@@ -156,7 +156,7 @@ class Progress:
 
     def begin(self, lanes: int) -> tuple[int, Pass]:
         """A pass begins; its lanes can have it by its number."""
-        with self._lock:
+        with self._changed:
             terms, start = self._terms, self._start
             assert terms is not None  # the source agreed when it was made
             taken = start.taken if start is not None else (0,) * terms.workers
@@ -178,18 +178,25 @@ class Progress:
 
     def begun(self, number: int) -> Pass:
         """The pass of that number, for a lane that begins."""
-        with self._lock:
+        with self._changed:
             return self._starting[number]
 
     def hand(self, begun: Pass, lane: int, workers: tuple[int, ...], rows: int) -> None:
         """See `Pass.hand`."""
-        with self._lock:
+        with self._changed:
             begun.hand(lane, workers, rows)
+            self._changed.notify_all()
 
     def end(self, begun: Pass, worker: int, length: int) -> None:
         """See `Pass.end`."""
-        with self._lock:
+        with self._changed:
             begun.end(worker, length)
+            self._changed.notify_all()
+
+    def wait(self, begun: Pass, seconds: float) -> None:
+        """Until the first element of a pass was handed on, or its end is known, or ``seconds``."""
+        with self._changed:
+            self._changed.wait_for(lambda: begun.handed or begun.size is not None, seconds)
 
     def _check(self, state: State, terms: Terms) -> None:
         terms.check(state)
@@ -221,9 +228,7 @@ class Progress:
             )
 
 
-def _state(
-    terms: Terms, epoch: int, elements: int, taken: tuple[int, ...], turn: int
-) -> State:  # fmt: skip
+def _state(terms: Terms, epoch: int, elements: int, taken: tuple[int, ...], turn: int) -> State:
     return State(
         epoch=epoch, elements=elements, taken=taken, turn=turn, seed=terms.seed,
         batch=terms.batch, drop_remainder=terms.drop_remainder,

@@ -85,6 +85,11 @@ class Source:
         """What the pass of that number is counted by, for a lane that begins."""
         return None if self.progress is None else self.progress.begun(number)
 
+    def wait(self, begun: Pass | None, seconds: float) -> None:
+        """See `Progress.wait`; where nobody counts there is nothing to wait for."""
+        if self.progress is not None and begun is not None:
+            self.progress.wait(begun, seconds)
+
     def epoch(self, number: int, begun: Pass | None) -> int:
         """The epoch of a pass."""
         if begun is not None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -35,6 +34,7 @@ from .keras import refuse_endless
 from .lane import Lane
 from .mixing import GROUP, RUN_BYTES, Part, Run, goes_with, merged
 from .options import OptionError, PullOptions
+from .passes import Pass
 from .plan import INFINITE, SOLITARY, UNKNOWN, Plan
 from .source import Source, say
 from .typed import ClientOptions
@@ -207,10 +207,10 @@ def _pull(source: Source, plan: Plan, lanes: int) -> Dataset:
                 yield from ((number, lane) for lane in range(lanes))
 
     def pull(number: np.int64, lane: np.int64) -> _Runs | _Idle:
-        if lane == IDLE:
-            return _Idle()
-        keep_freed_memory()  # by now TensorFlow has had it given back
         begun = source.begun(int(number))
+        if lane == IDLE:
+            return _Idle(source, begun)
+        keep_freed_memory()  # by now TensorFlow has had it given back
         opened = Lane(
             source, epoch=source.epoch(int(number), begun), expect=spec, lane=int(lane),
             lanes=lanes, group=max(1, parts), begun=begun,
@@ -235,7 +235,11 @@ def _pull(source: Source, plan: Plan, lanes: int) -> Dataset:
 
 
 class _Idle:
-    """A lane that only lets some time pass."""
+    """A lane of nobody: waits for a moment until it is known whether a pass has elements."""
+
+    def __init__(self, source: Source, begun: Pass | None) -> None:
+        self._source = source
+        self._begun = begun
 
     def __iter__(self) -> _Idle:
         return self
@@ -243,7 +247,7 @@ class _Idle:
     def __next__(self) -> Any:
         try:
             if _farewell.enter():
-                threading.Event().wait(POLL_SECONDS)
+                self._source.wait(self._begun, POLL_SECONDS)
             raise StopIteration
         finally:
             _farewell.leave()

@@ -33,7 +33,7 @@ from .tables import LinkEvent, LinkState, advance_link, check_sender
 
 __all__ = [
     "BEAT_EVERY", "DEAD_AFTER", "OVERSLEPT", "SUSPECT_AFTER", "UNGREETED", "Link", "Numbered",
-    "kind_of",
+    "Pauses", "kind_of",
 ]  # fmt: skip
 
 # Limits of design section 8, in seconds.
@@ -87,6 +87,18 @@ def _event_of(message: Message) -> LinkEvent:
         return LinkEvent.STREAM
     name = kind_of(message).name
     return LinkEvent(name) if name in _OF_THE_LINK else LinkEvent.STREAM
+
+
+@dataclass(slots=True)
+class Pauses:
+    """Whether who looks at the clock again and again was asleep in between. Pure."""
+
+    looked: float
+
+    def slept(self, now: float) -> float:
+        """Seconds since the last look, if so many that nobody was awake; else 0."""
+        pause, self.looked = now - self.looked, now
+        return pause if pause > OVERSLEPT else 0.0
 
 
 class Link:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .fields import MAX_RELEASED
-from .link import DEAD_AFTER, OVERSLEPT, SUSPECT_AFTER, Link, Numbered
+from .link import DEAD_AFTER, SUSPECT_AFTER, Link, Numbered, Pauses
 from .messages import (
     Beat,
     Close,
@@ -146,7 +146,7 @@ class TrainerEnd:
         self._answered: int | None = None
         #: When the worker was last heard on any link; what this end slept through does not count.
         self.heard = now
-        self._ticked = now
+        self._pauses = Pauses(now)
 
     @property
     def streams(self) -> Iterable[PulledStream]:
@@ -245,13 +245,13 @@ class TrainerEnd:
     def tick(self, now: float) -> list[Event]:
         """Let time pass; call at least twice a second, and after a pause when what had arrived
         meanwhile has been received: who slept cannot say that the worker was silent."""
-        passed, self._ticked = now - self._ticked, now
-        if passed > OVERSLEPT:
-            self.heard = min(now, self.heard + passed)
-            self.link.excuse(passed, now)
+        slept = self._pauses.slept(now)
+        if slept:
+            self.heard = min(now, self.heard + slept)
+            self.link.excuse(slept, now)
         if self.link.state not in (LinkState.READY, LinkState.GREETING):
             return []
-        if passed >= DEAD_AFTER:
+        if slept >= DEAD_AFTER:
             return self.lose("this process slept, and was given up")
         silence = self.link.silence(now)
         if silence >= DEAD_AFTER:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from .errors import GenserverError, PeerLost, Rejected, ServerChanged, ServerStopped, WorkerDied
-from .link import DEAD_AFTER, OVERSLEPT
+from .link import DEAD_AFTER, Pauses
 from .messages import ErrorCode, Status, WorkerStatus
 
 __all__ = [
@@ -131,7 +131,7 @@ class Watch:
         self._said = False
         #: Whether another life answered than the one that `status` is of.
         self._another = False
-        self._ticked = now
+        self._pauses = Pauses(now)
 
     # The server.
 
@@ -259,9 +259,9 @@ class Watch:
     def tick(self, now: float, heard: Mapping[int, float], wanted: Sequence[int]) -> list[Action]:
         """Let time pass; call as often as `TrainerEnd.tick`. ``heard`` says when each linked worker
         was heard last, and ``wanted`` which of them have streams."""
-        passed, self._ticked = now - self._ticked, now
-        if passed > OVERSLEPT:
-            self._excuse(passed, now)
+        slept = self._pauses.slept(now)
+        if slept:
+            self._excuse(slept, now)
         if self.presence in (Presence.SILENT, Presence.LEFT):
             lately = any(now - at < DEAD_AFTER for at in heard.values())
             speaks = self.presence is Presence.SILENT and lately  # its workers do: data still comes

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from .chunk import Chunk
 from .errors import RemoteProtocolError
-from .link import BEAT_EVERY, DEAD_AFTER, OVERSLEPT, UNGREETED, Link, Numbered
+from .link import BEAT_EVERY, DEAD_AFTER, UNGREETED, Link, Numbered, Pauses
 from .messages import (
     Beat,
     Close,
@@ -126,7 +126,7 @@ class WorkerEnd:
         self._peers: dict[bytes, _Peer] = {}
         self._sessions: dict[int, _Session] = {}
         self._out: list[tuple[bytes, Numbered]] = []
-        self._ticked = float("inf")
+        self._pauses = Pauses(float("inf"))  # the first tick is no pause
 
     @property
     def open_streams(self) -> int:
@@ -218,9 +218,9 @@ class WorkerEnd:
 
     def tick(self, now: float) -> list[Event]:
         """Let time pass; call at least twice a second. A pause is nobody's silence."""
-        passed, self._ticked = now - self._ticked, now
-        if passed > OVERSLEPT:
-            self._excuse(passed, now)
+        slept = self._pauses.slept(now)
+        if slept:
+            self._excuse(slept, now)
         for peer, known in list(self._peers.items()):
             if known.link.silence(now) >= DEAD_AFTER:
                 self._part(peer)

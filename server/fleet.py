@@ -23,7 +23,7 @@ from .exit_codes import ExitCode
 from .lifecycle import WorkerEvent, WorkerState, next_state
 from .lives import Death, GiveUp, Lives, Restart
 from .reports import Bound, Failed, Found, Leaving, Loaded, Report, Search, UseSpec
-from .watch import Reading, Watch
+from .stalls import Reading, StallWatch
 
 __all__ = ["Fleet"]
 
@@ -47,7 +47,7 @@ class _Worker:
     #: When the next process is due, in `BACKOFF`.
     due: float = 0.0
     leaving: bool = False
-    watch: Watch = field(default_factory=Watch)
+    watch: StallWatch = field(default_factory=StallWatch)
     stalled: bool = False
     dumped: bool = False
     #: Why it is being killed by us.
@@ -183,7 +183,7 @@ class Fleet:
     def _retry(self, worker: _Worker, restart: Restart, now: float) -> list[Action]:
         worker.state = next_state(worker.state, WorkerEvent.RETRY)
         worker.due = now + restart.wait
-        worker.watch, worker.stalled, worker.dumped = Watch(), False, False
+        worker.watch, worker.stalled, worker.dumped = StallWatch(), False, False
         return self._respawn(worker) if not restart.wait else [Publish()]
 
     def _judge(self, worker: _Worker, reading: Reading | None, now: float) -> list[Action]:

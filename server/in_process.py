@@ -31,7 +31,7 @@ from .config import ConfigError, ServeConfig
 from .exit_codes import ExitCode
 from .fleet import Fleet
 from .private_folder import PrivateFolder
-from .progress import ProgressPage
+from .progress_page import ProgressPage
 from .reports import Bound, Report, Search, UseSpec
 from .run import Rules
 from .runner import Runner, StopRequested, loaded, searched

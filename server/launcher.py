@@ -18,7 +18,7 @@ from genserver.protocol.transport.platform import has_ipc
 from .actions import Spawn
 from .config import ServeConfig
 from .private_folder import PrivateFolder
-from .progress import ProgressPage
+from .progress_page import ProgressPage
 from .spawn import WorkerProcess
 
 __all__ = ["Launcher", "SIGNALS"]

@@ -16,7 +16,7 @@ from genserver.protocol.messages import Open
 from genserver.protocol.transport.exchange import Exchange, Job
 from genserver.protocol.worker_end import Key
 
-from .progress import ROW, ProgressPage
+from .progress_page import ROW, ProgressPage
 from .rerun import Refusal, Rerun
 from .source import Source
 from .worker import Worker, random_states

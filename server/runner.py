@@ -23,7 +23,7 @@ from genserver.protocol.worker_end import Key
 
 from .exit_codes import ExitCode
 from .failures import kind_of, refusal_text, text_of, user_traceback
-from .progress import ProgressPage
+from .progress_page import ProgressPage
 from .reports import Empty, Failed, Found, Loaded, Search
 from .rerun import Refusal
 from .run import NOTHING, Exhausted, Rules, Run

@@ -30,7 +30,7 @@ from .config import ConfigError
 from .exit_codes import ExitCode
 from .inherited import taken
 from .lives import STABLE
-from .progress import ProgressPage
+from .progress_page import ProgressPage
 from .reports import (
     Bound,
     Command,

@@ -166,8 +166,8 @@ class Core:
     def unused(self) -> None:
         """Nobody uses it any more. Of a server that is away nothing is kept: whoever comes next
         wants what is served then, whatever it is."""
-        if self._watch.away and not self._ended and self._on_idle():
-            self._retire()
+        if self._watch.away:
+            self._retire_if_unused()
 
     # The loop's callbacks.
 
@@ -197,9 +197,8 @@ class Core:
             self._act(self._watch.tick(now, heard, wanted))
         self.absence = self._watch.absence(now)
         self._expect_status(now)
-        idle = self.idle_since is not None and now - self.idle_since >= GRACE
-        if idle and self._on_idle():
-            self._retire()
+        if self.idle_since is not None and now - self.idle_since >= GRACE:
+            self._retire_if_unused()
 
     def _expect_status(self, now: float) -> None:
         """Who welcomes and says no STATUS is a worker: its port follows the server's own."""
@@ -213,8 +212,10 @@ class Core:
             )
             self._fail(Unreachable(str(self.endpoint), self._mute, reason, taken=True))
 
-    def _retire(self) -> None:
-        """Nobody wants the connection any more: close it."""
+    def _retire_if_unused(self) -> None:
+        """Close the connection, unless somebody took it up again meanwhile."""
+        if self._ended or not self._on_idle():
+            return
         self._ended = True
         self.loop.drop_tick(self._tick)
         self._forget_signals()
@@ -257,9 +258,8 @@ class Core:
     def _on_control(self, event: Event) -> None:
         assert self._control is not None  # it is its event
         now = time.monotonic()
-        gone = isinstance(event, Lost | Left | Reborn)
-        if gone and self.idle_since is not None and not self._ended and self._on_idle():
-            self._retire()
+        if isinstance(event, Lost | Left | Reborn) and self.idle_since is not None:
+            self._retire_if_unused()
         if self.error is not None or self._ended:
             return
         if isinstance(event, Told):

@@ -24,7 +24,7 @@ from ..codec import (
     placed_in,
 )
 from ..errors import EndpointError, RemoteProtocolError
-from ..link import OVERSLEPT, Numbered
+from ..link import Numbered, Pauses
 from ..messages import Item, Message
 from ..spec import ElementSpec
 from ..trainer_end import Event, Lost, TrainerEnd
@@ -76,7 +76,7 @@ class PeerLink:
         self._dealer: Dealer | None = None
         self._relink_at: float | None = None
         self._back_off = RELINK_FIRST
-        self._ticked = now
+        self._pauses = Pauses(now)
 
     def link(self) -> None:
         """Make a new link; the old socket is thrown away."""
@@ -126,8 +126,7 @@ class PeerLink:
 
     def tick(self, now: float) -> None:
         """Let time pass."""
-        slept, self._ticked = now - self._ticked, now
-        if slept > OVERSLEPT:
+        if self._pauses.slept(now):
             self._drain()  # what arrived meanwhile tells how the peer fares
         self._dispatch(self.end.tick(now))
         self._release()

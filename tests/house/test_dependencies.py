@@ -21,7 +21,7 @@ PURE = [
     *sorted(p for p in (ROOT / "protocol").glob("*.py")),
     ROOT / "server" / "fleet.py", ROOT / "server" / "actions.py",
     ROOT / "server" / "lifecycle.py", ROOT / "server" / "lives.py",
-    ROOT / "server" / "watch.py", ROOT / "server" / "rerun.py",
+    ROOT / "server" / "stalls.py", ROOT / "server" / "rerun.py",
     ROOT / "server" / "output.py", ROOT / "server" / "announce.py",
     ROOT / "server" / "config.py", ROOT / "server" / "exit_codes.py",
     ROOT / "client" / "plan.py", ROOT / "client" / "options.py", ROOT / "client" / "keras.py",

@@ -34,7 +34,7 @@ from genserver.server.reports import (
     Search,
     UseSpec,
 )
-from genserver.server.watch import Reading
+from genserver.server.stalls import Reading
 
 SPEC = parse_spec("float32[2]")
 WIRE = SPEC.to_wire()

@@ -24,7 +24,7 @@ from genserver.protocol.transport.loop import Loop
 from genserver.protocol.transport.platform import host_id
 from genserver.protocol.transport.serving import make_data_end
 from genserver.protocol.transport.sockets import Router
-from genserver.server.progress import ProgressPage
+from genserver.server.progress_page import ProgressPage
 from genserver.server.run import Rules
 from genserver.server.runner import Runner
 from genserver.server.source import load_source

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from genserver.protocol.link import OVERSLEPT
 from genserver.server.lives import Making
-from genserver.server.watch import ASLEEP, Reading, Watch
+from genserver.server.stalls import Reading, StallWatch
 
 AT = Reading(made=6, making=Making(0, 0, 7))
 NEXT = Reading(made=7, making=Making(0, 0, 8))
 IDLE = Reading(made=6)
 
 
-def looks(*readings: Reading, watch: Watch | None = None, start: float = 1000.0) -> list[float]:
+def looks(
+    *readings: Reading, watch: StallWatch | None = None, start: float = 1000.0
+) -> list[float]:
     """Seconds within the element at looks half a second apart."""
-    watch = watch or Watch()
+    watch = watch or StallWatch()
     return [watch.look(reading, start + 0.5 * n) for n, reading in enumerate(readings)]
 
 
@@ -40,8 +43,8 @@ def test_a_worker_without_credit_is_not_stalled() -> None:
 
 def test_the_watchers_own_sleep_is_not_the_workers() -> None:
     """After a gap between two looks only what was seen before it and after it counts."""
-    watch = Watch()
+    watch = StallWatch()
     assert looks(AT, AT, AT, watch=watch) == [0.0, 0.5, 1.0]
     after = 1001.0 + 600.0
     assert watch.look(AT, after) == 1.0
-    assert watch.look(AT, after + ASLEEP) == 1.0 + ASLEEP
+    assert watch.look(AT, after + OVERSLEPT) == 1.0 + OVERSLEPT

@@ -12,8 +12,8 @@ from genserver.protocol.worker_end import MAX_STREAMS as MOST_STREAMS
 from genserver.protocol.worker_end import Credit
 from genserver.server import Worker
 from genserver.server.lives import Making
-from genserver.server.progress import MAX_STREAMS, ROW, ProgressPage
-from genserver.server.watch import Reading
+from genserver.server.progress_page import MAX_STREAMS, ROW, ProgressPage
+from genserver.server.stalls import Reading
 
 from ..support.bench import PLENTY, Bench
 
@@ -92,7 +92,7 @@ def test_a_process_that_is_given_the_descriptor_writes_the_same_page() -> None:
     page = ProgressPage.shared()
     program = (
         "import os, signal, sys\n"
-        "from genserver.server.progress import ROW, ProgressPage\n"
+        "from genserver.server.progress_page import ROW, ProgressPage\n"
         "page = ProgressPage.inherited(int(sys.argv[1]))\n"
         "page.begin(-1, 3, 2, 70, 0)\n"
         "page.words[ROW] = 7\n"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from genserver.protocol.transport.platform import memory_file
 
 from .lives import Making
-from .watch import Reading
+from .stalls import Reading
 
 if TYPE_CHECKING:
     from genserver.protocol.columns import Stack

@@ -5,15 +5,13 @@ Judged by what its progress page says at two looks, so the clock of one process 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from genserver.protocol.link import Pauses
 
 from .lives import Making
 
-__all__ = ["ASLEEP", "Reading", "Watch"]
-
-#: Who has not looked for so many seconds was asleep itself; a machine that was suspended slept
-#: with its workers.
-ASLEEP = 2.0
+__all__ = ["Reading", "StallWatch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +27,18 @@ class Reading:
 
 
 @dataclass(slots=True)
-class Watch:
+class StallWatch:
     """One worker's pages, one after the other."""
 
     _last: Reading | None = None
     _since: float = 0.0
-    _looked: float = 0.0
+    _pauses: Pauses = field(default_factory=lambda: Pauses(0.0))
 
     def look(self, reading: Reading, now: float) -> float:
         """Seconds for which the element has been in the making; 0 between elements."""
-        pause, self._looked = now - self._looked, now
+        slept = self._pauses.slept(now)  # a machine that was suspended slept with its workers
         if reading.making is None or reading != self._last:
             self._last, self._since = reading, now
-        elif pause > ASLEEP:
-            self._since += pause
+        else:
+            self._since += slept
         return now - self._since
