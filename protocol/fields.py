@@ -159,6 +159,7 @@ FIELDS: dict[Kind, tuple[Field, ...]] = {
               write=lambda workers: [_write_worker(w) for w in workers]),
         Field("x", "cause", _text(), required=False),
         Field("rc", "recovery", _text(16), required=False),
+        Field("a", "arguments", _text(32), required=False),
     ),
     Kind.OPEN: (
         _stream, Field("i", "index", _int(0, 2**31)), Field("n", "count", _int(1, 2**31)),

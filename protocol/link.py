@@ -32,8 +32,8 @@ from .messages import (
 from .tables import LinkEvent, LinkState, advance_link, check_sender
 
 __all__ = [
-    "BEAT_EVERY", "DEAD_AFTER", "OVERSLEPT", "SUSPECT_AFTER", "UNGREETED", "Link", "Numbered",
-    "Pauses", "kind_of",
+    "BEAT_EVERY", "DEAD_AFTER", "LONGEST_SILENCE", "OVERSLEPT", "SUSPECT_AFTER", "UNGREETED",
+    "Link", "Numbered", "Pauses", "kind_of",
 ]  # fmt: skip
 
 # Limits of design section 8, in seconds.
@@ -43,6 +43,9 @@ BEAT_EVERY = 1.0
 SUSPECT_AFTER = 5.0
 #: Silence after which the link is taken for lost and a new one is made.
 DEAD_AFTER = 15.0
+#: The same of a link over which nothing but the welcome has ever come in time: for an element of
+#: 300 MB that is a line of 2.5 MB/s.
+LONGEST_SILENCE = 120.0
 #: Who is not called for so long was asleep (stopped, swapped out, suspended) and judges nobody: it
 #: was itself not listening. The peer is judged when what arrived meanwhile has been read.
 OVERSLEPT = 2.0

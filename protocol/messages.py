@@ -153,6 +153,8 @@ class Status:
     cause: str = ""
     #: What becomes of a stream whose worker died: "auto", "seek", "stream" or "none".
     recovery: str = "auto"
+    #: A digest of the generator's arguments; "" where it is not known.
+    arguments: str = ""
 
 
 @dataclass(frozen=True, slots=True)

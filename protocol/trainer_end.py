@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .fields import MAX_RELEASED
-from .link import DEAD_AFTER, SUSPECT_AFTER, Link, Numbered, Pauses
+from .link import DEAD_AFTER, LONGEST_SILENCE, SUSPECT_AFTER, Link, Numbered, Pauses
 from .messages import (
     Beat,
     Close,
@@ -141,6 +141,8 @@ class TrainerEnd:
         self._announced: tuple[int, ...] = ()  # in the link's HELLO
         self._out: list[Numbered] = []
         self._suspected = False
+        #: Silence in seconds after which the link is lost; see `_be_patient`.
+        self._patience = DEAD_AFTER
         #: Streams that wait for `resume`, and the life that they would be resumed in.
         self._held: set[int] = set()
         self._answered: int | None = None
@@ -225,11 +227,14 @@ class TrainerEnd:
         """Apply a message of the worker. `RemoteProtocolError` on a breach: lose the link."""
         self.heard = now
         message = numbered.message
+        silence = self.link.silence(now)
         if isinstance(message, Error) and message.code == ErrorCode.STRANGER:
             return self._unknown()
         if not self.link.receive(numbered, now):
             return [Lost("a message is missing")] if self.link.state is LinkState.LOST else []
         self._suspected = False
+        if silence < DEAD_AFTER and not isinstance(message, Welcome):
+            self._patience = DEAD_AFTER
         if isinstance(message, Item | End | Fail) or (
             isinstance(message, Error) and message.stream is not None
         ):
@@ -254,7 +259,8 @@ class TrainerEnd:
         if slept >= DEAD_AFTER:
             return self.lose("this process slept, and was given up")
         silence = self.link.silence(now)
-        if silence >= DEAD_AFTER:
+        if silence >= self._patience:
+            self._be_patient()
             return self.lose(f"silent for {silence:.0f} s")
         if self.link.beat_due(now):
             self._say(Beat(), now)
@@ -262,6 +268,12 @@ class TrainerEnd:
             self._suspected = True
             return [Suspect()]
         return []
+
+    def _be_patient(self) -> None:
+        """A worker that answers new links and is silent on each may be sending one element that
+        takes longer over its line: wait twice as long, or it would begin again for ever."""
+        if self.link.state is LinkState.READY:
+            self._patience = min(2 * self._patience, LONGEST_SILENCE)
 
     def outgoing(self) -> list[Numbered]:
         """Messages to send now, in this order."""

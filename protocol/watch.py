@@ -361,6 +361,7 @@ def _difference(before: Status, now: Status) -> tuple[str, str, str] | None:
     """What another life of a server does not serve as the last one did: its name, then, now."""
     pairs = {
         "the generator": (before.generator, now.generator),
+        "the digest of its arguments": (before.arguments, now.arguments),
         "the element spec": (before.spec, now.spec),
         "the sharding": (before.sharding, now.sharding),
         "the number of workers": (len(before.workers), len(now.workers)),

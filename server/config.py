@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from genserver.protocol.spec import ElementSpec
 
 __all__ = [
-    "ConfigError", "ServeConfig", "check_target", "make_config", "parse_arguments", "parse_length",
-    "split_target",
+    "ConfigError", "ServeConfig", "check_target", "digest_arguments", "make_config",
+    "parse_arguments", "parse_length", "split_target",
 ]  # fmt: skip
 
 SHARDINGS = ("off", "static")
@@ -103,6 +104,9 @@ class ServeConfig:
             "--item-timeout and --max-items end worker processes, and --workers 0 has none": (
                 self.workers == 0 and (self.item_timeout, self.max_items) != (None, None)
             ),
+            "--max-items replaces workers, and --recovery none makes that an error": (
+                self.recovery == "none" and self.max_items is not None
+            ),
         }
         for text, applies in wrong.items():
             if applies:
@@ -152,7 +156,7 @@ def make_config(
         spec=declared,
         length=None if length is None else parse_length(length),
         insecure_network=insecure_network,
-        recovery=recovery or "auto",
+        recovery="auto" if recovery is None else recovery,
         max_rerun=max_rerun,
         max_restarts=DEFAULT_RESTARTS if max_restarts is None else max_restarts,
         item_timeout=item_timeout,
@@ -207,6 +211,16 @@ def parse_arguments(pairs: list[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             arguments[key] = value
     return arguments
+
+
+def digest_arguments(arguments: dict[str, Any]) -> str:
+    """Tells other arguments from these, not what they are; "" where they are no plain data, as
+    those of a server within the trainer may be."""
+    try:
+        text = json.dumps(arguments, sort_keys=True)
+    except (TypeError, ValueError):
+        return ""
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def parse_length(text: str) -> int:

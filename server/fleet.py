@@ -18,7 +18,7 @@ from genserver.protocol.messages import Status, WorkerStatus
 from genserver.protocol.spec import ElementSpec
 
 from .actions import Abort, Action, DumpStacks, Kill, Publish, Ready, Say, Spawn, Tell
-from .config import ServeConfig
+from .config import ServeConfig, digest_arguments
 from .exit_codes import ExitCode
 from .lifecycle import WorkerEvent, WorkerState, next_state
 from .lives import Death, GiveUp, Lives, Restart
@@ -50,8 +50,8 @@ class _Worker:
     watch: StallWatch = field(default_factory=StallWatch)
     stalled: bool = False
     dumped: bool = False
-    #: Why it is being killed by us.
-    killed: str = ""
+    #: Why it ends, where we know better than its exit code: we kill it, or it said why.
+    ends: str = ""
     lost: int = 0
     #: The life that listens: trainers that are told of a new one can connect to it.
     bound_life: int = 0
@@ -71,6 +71,11 @@ class Fleet:
     failure: str = ""
     stopping: bool = False
     ready: bool = False
+    #: Of the generator's arguments.
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.digest = digest_arguments(self.config.arguments)
 
     def start(self) -> list[Action]:
         """The first workers: all when their number was given, else worker 0 alone."""
@@ -86,6 +91,10 @@ class Fleet:
         if isinstance(report, Bound):
             return self._bound(worker, report)
         if isinstance(report, Failed):
+            if self.ready and report.code == ExitCode.UNAVAILABLE:
+                # Its port was free once: whoever has it now may go. The exit follows.
+                worker.ends = report.text.partition("\n")[0]
+                return []
             if worker.state is not WorkerState.STOPPING:
                 worker.state = next_state(worker.state, WorkerEvent.GIVE_UP)
                 worker.cause = report.text.partition("\n")[0]
@@ -105,7 +114,7 @@ class Fleet:
         """A worker's process ended. ``chance`` is a random number from 0 to 1."""
         worker = self.workers[index]
         planned = worker.leaving and death.code == 0
-        killed, worker.killed, worker.leaving = worker.killed, "", False
+        killed, worker.ends, worker.leaving = worker.ends, "", False
         if worker.state in (WorkerState.STOPPING, WorkerState.FAILED):
             worker.state = next_state(worker.state, WorkerEvent.EXIT)
             return []
@@ -126,14 +135,14 @@ class Fleet:
         again = f"{name} died: {death.cause}; it is started again {when}"
         return [Say(again), *self._retry(worker, verdict, now)]
 
-    def tick(self, now: float, readings: Mapping[int, Reading] | None = None) -> list[Action]:
+    def tick(self, now: float, readings: Mapping[int, Reading]) -> list[Action]:
         """Let time pass: start the workers that are due, judge the progress of those that run."""
         actions: list[Action] = []
         for worker in self.workers:
             if worker.state is WorkerState.BACKOFF and worker.due <= now:
                 actions += self._respawn(worker)
             elif worker.state in (WorkerState.LOADED, WorkerState.READY):
-                actions += self._judge(worker, (readings or {}).get(worker.index), now)
+                actions += self._judge(worker, readings.get(worker.index), now)
         return actions
 
     @property
@@ -142,12 +151,11 @@ class Fleet:
         waiting = [w.due for w in self.workers if w.state is WorkerState.BACKOFF]
         return min(waiting, default=float("inf"))
 
-    def stop(self) -> list[int]:
-        """The server stops: the workers that are still alive."""
+    def stop(self) -> None:
+        """The server stops, and with it the workers that are still alive."""
         self.stopping = True
         for worker in self.workers:
             worker.state = next_state(worker.state, WorkerEvent.STOP)
-        return [w.index for w in self.workers if w.state is WorkerState.STOPPING]
 
     @property
     def state(self) -> str:
@@ -173,7 +181,7 @@ class Fleet:
                 for w in self.workers
             ),
             cause=cut_text(self.failure, MAX_CAUSE // 2 if dead else MAX_CAUSE),
-            recovery=self.config.recovery,
+            recovery=self.config.recovery, arguments=self.digest,
         )  # fmt: skip
 
     def _spawn(self) -> Spawn:
@@ -202,8 +210,8 @@ class Fleet:
             worker.dumped = True
             text = f"{name} has been making {reading.making} for {seconds:.0f} s. It is here:"
             actions += [Say(text), DumpStacks(worker.index)]
-        if limit is not None and seconds >= limit and not worker.killed:
-            worker.killed = f"killed after --item-timeout {limit:g} s in {reading.making}"
+        if limit is not None and seconds >= limit and not worker.ends:
+            worker.ends = f"killed after --item-timeout {limit:g} s in {reading.making}"
             actions.append(Kill(worker.index))
         return actions
 

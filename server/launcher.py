@@ -16,7 +16,8 @@ from types import TracebackType
 from genserver.protocol.transport.platform import has_ipc
 
 from .actions import Spawn
-from .config import ServeConfig
+from .config import ConfigError, ServeConfig
+from .exit_codes import ExitCode
 from .private_folder import PrivateFolder
 from .progress_page import ProgressPage
 from .spawn import WorkerProcess
@@ -43,7 +44,11 @@ class Launcher:
     def start_first(self) -> None:
         """Start the workers that are needed in any case; signals wait for the supervisor."""
         for index in range(self._config.workers or 1):
-            self._waiting[index] = self._start(Spawn(index))
+            try:
+                self._waiting[index] = self._start(Spawn(index))
+            except OSError as error:
+                text = f"worker {index} cannot be started: {error}"
+                raise ConfigError(text, ExitCode.WORKER_DIED) from None
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
     def take(self, spawn: Spawn) -> WorkerProcess:

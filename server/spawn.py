@@ -44,30 +44,27 @@ class WorkerProcess:
 
     def __init__(self, config: dict[str, Any], page: int) -> None:
         """``config`` is plain data; ``page`` is the descriptor of the worker's progress page."""
-        down_read, self._down = os.pipe()
-        up, up_write = os.pipe()
-        #: What the worker prints, to be read without blocking.
-        self.output, output_write = os.pipe()
-        self.errors, errors_write = os.pipe()
         environment = dict(os.environ)
         for name in _ONE_THREAD:
             environment.setdefault(name, "1")
         environment.update(dict.fromkeys(_NO_DEVICES, "-1"))
         environment["PYTHONUNBUFFERED"] = "1"
         environment[WORKER_VARIABLE] = str(config["index"])
-        try:
-            with offered(config) as given:
-                inherited = (given, down_read, up_write, page)
-                # A group of its own: Ctrl-C in the terminal reaches the supervisor alone, and what
-                # the generator starts can be ended with it.
-                self._process = subprocess.Popen(
-                    [sys.executable, "-c", _BOOTSTRAP, json.dumps(sys.path), *map(str, inherited)],
-                    stdin=subprocess.DEVNULL, stdout=output_write, stderr=errors_write,
-                    pass_fds=inherited, env=environment, start_new_session=True,
-                )  # fmt: skip
-        finally:
-            for theirs in (down_read, up_write, output_write, errors_write):
-                os.close(theirs)
+        with contextlib.ExitStack() as undone, contextlib.ExitStack() as theirs:
+            down_read, self._down = _pipe(theirs, undone)
+            up_write, up = _pipe(theirs, undone, reading=False)
+            #: What the worker prints, to be read without blocking.
+            output_write, self.output = _pipe(theirs, undone, reading=False)
+            errors_write, self.errors = _pipe(theirs, undone, reading=False)
+            inherited = (theirs.enter_context(offered(config)), down_read, up_write, page)
+            # A group of its own: Ctrl-C in the terminal reaches the supervisor alone, and what the
+            # generator starts can be ended with it.
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _BOOTSTRAP, json.dumps(sys.path), *map(str, inherited)],
+                stdin=subprocess.DEVNULL, stdout=output_write, stderr=errors_write,
+                pass_fds=inherited, env=environment, start_new_session=True,
+            )  # fmt: skip
+            undone.pop_all()
         for ours in (self.output, self.errors):
             os.set_blocking(ours, False)
         self.fd = up
@@ -105,6 +102,17 @@ class WorkerProcess:
         """Close the pipes, after the process has ended."""
         for ours in (self._down, self.fd, self.output, self.errors):
             os.close(ours)
+
+
+def _pipe(
+    theirs: contextlib.ExitStack, ours: contextlib.ExitStack, *, reading: bool = True
+) -> tuple[int, int]:
+    """The worker's end, for reading or not, and ours, and what closes them."""
+    read, write = os.pipe()
+    pair = (read, write) if reading else (write, read)
+    theirs.callback(os.close, pair[0])
+    ours.callback(os.close, pair[1])
+    return pair
 
 
 def describe_exit(code: int) -> str:

@@ -70,7 +70,7 @@ class Supervisor:
         self._fleet = Fleet(config, usable_cores(), host_id())
         self._processes: dict[int, WorkerProcess] = {}
         self._loop = Loop()
-        wanted = (config.item_timeout or TICK_SECONDS) / 4
+        wanted = TICK_SECONDS if config.item_timeout is None else config.item_timeout / 4
         self._loop.tick_every = min(TICK_SECONDS, max(SHORTEST_TICK, wanted))
         self._endpoint = config.endpoint
         self._control: ControlEnd | None = None
@@ -119,7 +119,9 @@ class Supervisor:
             if isinstance(action, Spawn):
                 self._spawn(action)
             elif isinstance(action, Tell):
-                self._processes[action.index].tell(action.command)
+                told = self._processes.get(action.index)
+                if told is not None:  # else it could not be started
+                    told.tell(action.command)
             elif isinstance(action, Publish):
                 assert self._control is not None  # made before the first action
                 self._control.publish()
@@ -137,7 +139,12 @@ class Supervisor:
 
     def _spawn(self, spawn: Spawn) -> None:
         index = spawn.index
-        process = self._processes[index] = self._launcher.take(spawn)
+        try:
+            process = self._processes[index] = self._launcher.take(spawn)
+        except OSError as error:  # no memory, descriptors or processes left: perhaps later
+            death = Death(f"its process cannot be started: {error}")
+            self._execute(self._fleet.exited(index, death, time.monotonic(), _chance()))
+            return
         process.tell(Start())
         self._fleet.spawned(index, process.pid)
         self._loop.add(process.fd, lambda: self._read_reports(index))

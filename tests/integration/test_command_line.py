@@ -61,6 +61,10 @@ def genserver(*arguments: str, seconds: float = 60.0) -> subprocess.CompletedPro
         (["generators:whole", "--recovery", "stream", "--length", "7"], 78, "has 7 elements, and"),
         (["generators:whole", "--max-restarts", "-1"], 64, "--max-restarts must be 0 or more"),
         (["generators:whole", "--max-items", "0"], 64, "--max-items must be 1 or more"),
+        (
+            ["generators:whole", "--max-items", "9", "--recovery", "none"], 64,
+            "--recovery none makes that an error",
+        ),
         (["generators:whole", "--max-rerun", "-1"], 64, "--max-rerun must be 0 seconds or more"),
         (["generators:whole", "--max-rerun", "nan"], 64, "--max-rerun must be 0 seconds or more"),
         (["generators:whole", "--item-timeout", "0"], 64, "--item-timeout must be more than 0"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -90,6 +91,29 @@ def impatient(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 def ready_in_life(life: int) -> Callable[[WorkerStatus], bool]:
     return lambda worker: worker.state == "ready" and worker.life == life
+
+
+@pytest.mark.linux
+def test_a_worker_that_cannot_be_started_is_tried_again(
+    serve: Serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Out of descriptors for a moment: the reason is said, and the next attempt succeeds."""
+    server = serve("numbered", workers=1)
+    with watching(server.endpoint) as watch:
+        before = watch.until(lambda s: s.state == "ready").workers[0]
+        used = max(int(fd) for fd in os.listdir(f"/proc/{server.pid}/fd"))
+        _, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (used + 1, hard))
+        os.kill(before.pid, signal.SIGKILL)
+        cause = watch.worker(0, lambda w: w.state == "backoff").cause
+        assert "its process cannot be started" in cause
+        assert "Too many open files" in cause
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        after = watch.worker(0, lambda w: w.state == "ready" and w.pid != before.pid)
+        assert after.port == before.port
+    with Client(server.endpoint) as client:
+        assert len(list(client)) == 20
+    assert "cannot be started" in capsys.readouterr().err
 
 
 def test_a_killed_worker_is_back_at_its_place_in_a_new_life(

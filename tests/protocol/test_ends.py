@@ -356,6 +356,26 @@ def test_a_long_silence_loses_the_link() -> None:
     assert len(consumer.seen) == 9
 
 
+def test_a_link_that_stays_silent_after_its_welcome_is_given_longer() -> None:
+    """Twice as long each time, as one element may take longer than that over its line; what comes
+    in time shows that it does not."""
+    end = TrainerEnd(1, 0.0)
+    waits, now = [], 0.0
+    for _ in range(5):
+        end.connect(now)
+        end.receive(Numbered(0, Welcome(7)), now)
+        began = now
+        while not any(isinstance(event, Lost) for event in end.tick(now)):
+            now += 1.0
+        waits.append(now - began)
+    assert waits == [15.0, 30.0, 60.0, 120.0, 120.0]
+    end.connect(now)
+    end.receive(Numbered(0, Welcome(7)), now)
+    end.receive(Numbered(1, Beat()), now + 1.0)
+    assert not end.tick(now + 1.0)
+    assert [type(event) for event in end.tick(now + 1.5 + DEAD_AFTER)] == [Lost]
+
+
 def test_a_handshake_that_hangs_is_lost() -> None:
     """A HELLO without an answer is said again on another link."""
     net = Net()

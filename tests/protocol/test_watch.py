@@ -33,6 +33,7 @@ KILLED = "killed by SIGKILL, perhaps out of memory"
 STATUS = Status(
     "ready", "scans:cubes", "static", 0, -2, "host", parse_spec("int64[]"),
     tuple(WorkerStatus(i, "ready", 100 + i, f"/run/{i}.sock", 0) for i in range(2)),
+    arguments="a1",
 )  # fmt: skip
 
 
@@ -213,6 +214,7 @@ def test_a_silent_server_is_said() -> None:
     [
         ({"generator": "scans:slices"}, "the generator is scans:slices, before it was scans:cubes"),
         ({"spec": parse_spec("int32[]")}, "the element spec is int32[], before it was int64[]"),
+        ({"arguments": "b2"}, "the digest of its arguments is b2, before it was a1"),
         ({"sharding": "off"}, "the sharding is off, before it was static"),
         ({"workers": STATUS.workers[:1]}, "the number of workers is 1, before it was 2"),
         ({"cardinality": 5}, "the cardinality is 5, before it was -2"),

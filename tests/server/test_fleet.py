@@ -225,8 +225,8 @@ def test_a_second_death_waits_for_its_time() -> None:
     assert publish == Publish()
     assert server.status().workers[1].state == "backoff"
     assert server.due == server.now + 0.5
-    assert server.tick(server.now + 0.4) == []
-    assert Spawn(1, life=2, port=5557) in server.tick(server.now + 0.5)
+    assert server.tick(server.now + 0.4, {}) == []
+    assert Spawn(1, life=2, port=5557) in server.tick(server.now + 0.5, {})
     assert server.due == float("inf")
 
 
@@ -236,7 +236,7 @@ def test_one_death_more_than_allowed_ends_the_server() -> None:
     for _ in range(2):
         assert not [a for a in server.ends(0) if isinstance(a, Abort)]
         server.now += 10
-        server.tick(server.now)
+        server.tick(server.now, {})
         server.says(0, loaded())
     actions = server.ends(0)
     assert actions[0] == Publish()
@@ -257,7 +257,7 @@ def test_without_restarts_the_first_death_ends_the_server() -> None:
 
 
 def test_a_later_life_that_cannot_start_is_not_tried_again() -> None:
-    """Its module was changed meanwhile, or its port is taken: the server ends with that code."""
+    """Its module was changed meanwhile: the server ends with that code."""
     server = ready()
     server.ends(1)
     abort = abort_of(server.says(1, Failed(78, "importing scans raised SyntaxError\n  ^")))
@@ -265,6 +265,22 @@ def test_a_later_life_that_cannot_start_is_not_tried_again() -> None:
     worker = server.status().workers[1]
     assert (worker.state, worker.cause) == ("failed", "importing scans raised SyntaxError")
     assert server.ends(1) == []
+
+
+def test_a_later_life_whose_port_is_taken_is_tried_again() -> None:
+    """It is a death like any other: with its reason, a wait and the budget."""
+    server = ready(max_restarts=2)
+    server.ends(1)
+    for _ in range(2):
+        assert server.says(1, Failed(69, "tcp://127.0.0.1:5557 is in use")) == []
+        *_, say, _ = server.ends(1, Death("exit code 69", code=69))
+        assert isinstance(say, Say)
+        assert "died: tcp://127.0.0.1:5557 is in use; it is started again in" in say.text
+        server.tick(server.due, {})
+        if server.due == float("inf"):
+            break
+    server.says(1, Failed(69, "tcp://127.0.0.1:5557 is in use"))
+    assert "is in use, after 2 restarts" in abort_of(server.ends(1, Death("", code=69))).text
 
 
 def test_the_first_worker_of_a_later_life_decides_nothing_anew() -> None:
@@ -336,7 +352,7 @@ def test_an_element_that_takes_too_long_three_times_is_named() -> None:
         run_on(server, 5, w1=at(7))
         actions = server.ends(1, Death("SIGKILL", at(7).making, -9))
         server.now += 30
-        server.tick(server.now)
+        server.tick(server.now, {})
         if not server.failure:
             server.says(1, loaded())
     assert "3 times in a row while it made element 7" in abort_of(actions).text
@@ -410,17 +426,18 @@ def test_a_stop_ends_a_back_off() -> None:
     server = ready()
     server.ends(1)
     server.ends(1)
-    assert server.stop() == [0]
-    assert server.status().workers[1].state == "stopped"
-    assert server.tick(server.now + 100) == []
+    server.stop()
+    assert [worker.state for worker in server.status().workers] == ["stopping", "stopped"]
+    assert server.tick(server.now + 100, {}) == []
 
 
 def test_exits_while_stopping_are_expected() -> None:
     """A worker that ends after the stop is stopped, not dead."""
     server = fleet(workers=2, spec=SPEC)
     server.start()
-    assert server.stop() == [0, 1]
+    server.stop()
     assert without_publish(server.says(0, loaded())) == []
     assert server.ends(0, Death("exit code 0")) == []
     assert server.status().workers[0].state == "stopped"
-    assert server.stop() == [1]
+    server.stop()
+    assert server.status().workers[1].state == "stopping"
