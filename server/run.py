@@ -14,7 +14,6 @@ from typing import Any
 from genserver.protocol.columns import Stack
 from genserver.protocol.messages import Open
 from genserver.protocol.transport.exchange import Exchange, Job
-from genserver.protocol.worker_end import Key
 
 from .progress_page import ROW, ProgressPage
 from .rerun import Refusal, Rerun
@@ -71,6 +70,7 @@ class Run:
         self._rules = rules
         self._page = page
         self._place = -1
+        self._job: Job | None = None
         self._generator: Iterator[Any] = source.call(self.worker)
         self._kept: list[Any] = []
         self._skip = 0 if goes_on else start
@@ -83,10 +83,19 @@ class Run:
         #: Elements that the generator gave, whoever got them.
         self.gave = 0
 
-    def attach(self, key: Key) -> None:
+    def attach(self, job: Job) -> None:
         """The stream that it runs for: the progress page names it."""
+        self._job = job
         start = self._opening.start * max(1, self._opening.batch)
-        self._place = self._page.open_stream(*key, start)
+        self._place = self._page.open_stream(*job.key, start)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a next life would begin anew what this one has half done: a batch, or a rerun."""
+        job = self._job
+        if job is None or not job.runnable:
+            return False
+        return job.builder.midway > 0 or (self.gave > 0 and job.made == job.opening.start)
 
     def keep(self) -> Any:
         """The first element, which `element` will give again."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from genserver.protocol.messages import Open
+from genserver.protocol.spec import parse_spec
 from genserver.protocol.transport.exchange import Failure
 from genserver.protocol.worker_end import Credit, Dropped
 from genserver.server import Worker
@@ -333,7 +334,7 @@ def test_a_generator_that_is_shorter_the_second_time_fails_its_stream() -> None:
 
 @pytest.mark.parametrize("batch", [0, 3])
 def test_a_worker_is_worn_after_so_many_elements(batch: int) -> None:
-    """At an element boundary, with all that it made ready to be sent; it begins nothing more."""
+    """At the end of an element or a batch, with all that it made ready to be sent."""
     made: list[int] = []
 
     def count(worker: Worker) -> Iterator[int]:
@@ -344,8 +345,55 @@ def test_a_worker_is_worn_after_so_many_elements(batch: int) -> None:
     bench = Bench(count, max_items=7)
     key = bench.open(1, batch=batch)
     bench.runner.run()
-    assert made == list(range(7))
-    assert bench.taken(key)[0] == (list(range(6)) if batch else list(range(7)))
+    assert made == list(range(9 if batch else 7))
+    assert bench.taken(key)[0] == made
+
+
+def long_way(number: int) -> Any:
+    return [number]
+
+
+@pytest.mark.parametrize("make", [int, long_way])
+def test_a_worker_that_may_make_less_than_a_batch_makes_one(make: Callable[[int], Any]) -> None:
+    """In each of its lives, so that all elements arrive."""
+
+    def count(worker: Worker) -> Iterator[Any]:
+        yield from map(make, range(worker.start, 20))
+
+    spec = parse_spec("int64[1]") if make is long_way else SPEC
+    got: list[int] = []
+    for life in range(3):
+        bench = Bench(count, spec, max_items=2)
+        key = bench.open(1, start=life, batch=8)
+        bench.runner.run()
+        got += bench.taken(key)[0]
+    assert got == list(range(20))
+
+
+def test_a_worn_worker_ends_the_rerun_that_it_has_begun() -> None:
+    """Another stream's elements may wear it out: each next life would begin the rerun again."""
+
+    def count(worker: Worker) -> Iterator[int]:
+        yield from range(100)
+
+    bench = Bench(count, max_items=2)
+    again = bench.open(1, start=50)
+    beside = bench.open(2)
+    bench.runner.run()
+    assert bench.taken(again)[0] == [50]
+    assert bench.taken(beside)[0]
+
+
+def test_a_stream_without_credit_does_not_keep_a_worn_worker() -> None:
+    """What it has run again so far is not waited for."""
+    bench = Bench(count_up, max_items=2)
+    again = bench.open(1, start=3)
+    beside = bench.open(2)
+    bench.turns(1)
+    bench.exchange.apply(Credit(again, 0, 0))
+    bench.runner.run()
+    assert bench.taken(again)[0] == []
+    assert bench.taken(beside)[0] == [0, 1]
 
 
 def test_elements_that_are_run_again_do_not_wear() -> None:
