@@ -188,7 +188,12 @@ class Run:
     def _reach(self, exchange: Exchange, number: int) -> Any:
         """The first element that is wanted, by itself or by running those before it."""
         if self._rerun is None:
-            element = self._next(number)
+            try:
+                element = self._next(number)
+            except Exhausted:
+                if self.worker.seeks:
+                    raise  # nothing was left for it
+                raise self._begin_rerun().ended(0) from None
             if self.worker.seeks:
                 self._skip = 0
                 return element

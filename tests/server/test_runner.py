@@ -166,8 +166,8 @@ def test_streams_have_their_own_global_random_states() -> None:
     assert [bench.taken(k)[0] for k in keys] == [expected, expected]
 
 
-def test_an_empty_pass_after_a_full_one_is_a_failure_unless_start_or_worker_explain_it() -> None:
-    """Only a generator without a worker, from its first element on, after a pass that gave some."""
+def test_an_empty_pass_after_a_full_one_is_a_failure_unless_a_worker_explains_it() -> None:
+    """Of a generator without a worker: from its first element on, and when it is run again."""
     passes = iter([[], [1, 2], [], [], []])
 
     def changing() -> Iterator[int]:
@@ -180,8 +180,9 @@ def test_an_empty_pass_after_a_full_one_is_a_failure_unless_start_or_worker_expl
         bench.turns(3)
         numbers, finished = bench.taken(key)
         results.append((numbers, finished.failure and finished.failure.kind))
-    # The fourth goes on at element 3 on a new link: that the rest is empty is no mistake.
-    assert results == [([], None), ([1, 2], None), ([], "UsedUp"), ([], None), ([], "UsedUp")]
+    # The fourth goes on at element 3 on a new link.
+    kinds = [None, None, "UsedUp", "NotRepeatable", "UsedUp"]
+    assert results == [([1, 2] if n == 1 else [], kind) for n, kind in enumerate(kinds)]
 
 
 def test_a_pass_beside_a_live_one_finds_the_used_up_iterator_too() -> None:
@@ -330,6 +331,35 @@ def test_a_generator_that_is_shorter_the_second_time_fails_its_stream() -> None:
     key = bench.open(1, start=7)
     bench.turns(3)
     assert failure_of(bench, key).kind == "NotRepeatable"
+
+
+@pytest.mark.parametrize(("recovery", "kind"), [("auto", "NotRepeatable"), ("seek", "CannotSeek")])
+def test_a_generator_that_is_empty_the_second_time_fails_its_stream(
+    recovery: str, kind: str
+) -> None:
+    """One that does not seek: an end there would be the rest of the data, lost without a word."""
+
+    def nothing(worker: Worker) -> Iterator[int]:
+        yield from ()
+
+    bench = Bench(nothing, recovery=recovery)
+    key = bench.open(1, start=7)
+    bench.turns(3)
+    assert failure_of(bench, key).kind == kind
+
+
+@pytest.mark.parametrize("recovery", ["auto", "seek"])
+def test_a_generator_that_goes_on_at_its_very_end_just_ends(recovery: str) -> None:
+    """It read where to begin, and there was nothing left."""
+
+    def seeking(worker: Worker) -> Iterator[int]:
+        yield from range(worker.start, 5)
+
+    bench = Bench(seeking, recovery=recovery)
+    key = bench.open(1, start=5)
+    bench.turns(3)
+    numbers, finished = bench.taken(key)
+    assert (numbers, finished.failure) == ([], None)
 
 
 @pytest.mark.parametrize("batch", [0, 3])
