@@ -200,9 +200,10 @@ class Runner:
     def _run_for(self, job: Job) -> Run:
         run = self._runs.get(job.key)
         if run is None:
-            self._count_lost(job.key, job.opening)
             run = self._runs[job.key] = self._take_spare(job.opening) or self._start(job.opening)
             run.attach(job)
+            # From here on the page has this life's number, so no next life counts them again.
+            self._count_lost(job.key, job.opening)
         return run
 
     def _count_lost(self, key: Key, opening: Open) -> None:

@@ -122,7 +122,29 @@ def test_the_next_life_learns_what_the_dead_one_made_of_each_stream() -> None:
     assert page.settle() == Making(0, 0, 9)
     assert page.inherit() == {(11, 1): 105, (11, 2): 9}
     assert page.read() == Reading(made=5, seconds=1e-6)
-    assert page.inherit() == {}
+
+
+def test_what_a_life_made_outlives_the_next_ones_until_its_stream_is_opened_again() -> None:
+    """A life may die before a trainer is back."""
+    page = ProgressPage()
+    place = page.open_stream(11, 1, 100)
+    page.open_stream(11, 2, 7)
+    assert page.inherit() == page.inherit() == {(11, 1): 100, (11, 2): 7}
+    assert page.open_stream(11, 1, 90) == place
+    assert page.inherit() == {(11, 1): 90, (11, 2): 7}
+
+
+def test_a_stream_takes_the_place_of_one_that_nobody_opened_again_last() -> None:
+    """What earlier lives made is forgotten only where the page is full of it."""
+    page = ProgressPage()
+    for stream in range(MAX_STREAMS - 1):
+        page.open_stream(11, stream, 100)
+    page.inherit()
+    assert page.open_stream(22, 0, 5) == MAX_STREAMS - 1
+    assert page.open_stream(22, 1, 5) in range(MAX_STREAMS - 1)
+    made = page.inherit()
+    assert {key for key in made if key[0] == 22} == {(22, 0), (22, 1)}
+    assert len(made) == MAX_STREAMS
 
 
 def test_a_life_that_dies_before_it_makes_anything_died_of_nothing() -> None:

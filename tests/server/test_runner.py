@@ -295,6 +295,19 @@ def test_what_a_dead_life_made_and_nobody_got_is_counted(
     assert line.startswith("4 elements were made and never sent: lost")
 
 
+def test_what_is_lost_is_counted_once_however_many_lives_die_before_the_trainer_is_back() -> None:
+    """--recovery stream: the count waits in the page until the stream is opened again."""
+    first = Bench(count_up, recovery="stream")
+    first.open(1, elements=5)
+    first.turns(10)
+    Bench(count_up, recovery="stream", page=first.page)
+    for start in (2, 3):
+        later = Bench(count_up, recovery="stream", page=first.page)
+        later.open(1, start=start, elements=start + 1)
+        later.turns(10)
+        assert later.page.read().lost == 3
+
+
 def test_a_rerun_lets_others_have_their_turn() -> None:
     """A stream that was opened meanwhile advances beside it."""
     begun: list[int] = []
