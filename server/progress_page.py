@@ -27,7 +27,7 @@ __all__ = ["ROW", "ProgressPage"]
 
 #: The words of the page, of 64 bits each. `ACTIVE` is 0 while the generator rests, 1 while it makes
 #: an element of no stream, and else 2 more than the stream's place.
-MADE, NANOSECONDS, LOST, ACTIVE, INDEX, EPOCH, BASE, ROW = range(8)
+MADE, NANOSECONDS, LOST, INDEX, EPOCH, BASE, ROW, ACTIVE = range(8)
 #: From here on three words for each open stream: session, stream, elements made.
 STREAMS = 8
 #: As many streams as a worker holds open (`worker_end.MAX_STREAMS`), which is not imported here:
@@ -35,7 +35,7 @@ STREAMS = 8
 MAX_STREAMS = 8
 SIZE = mmap.PAGESIZE
 
-_BEGIN = Struct("=5Q")  # from ACTIVE on
+_BEGIN = Struct("=5Q")  # from INDEX on; ACTIVE comes last, when the others are written
 _STREAM = Struct("=3Q")
 
 
@@ -70,7 +70,7 @@ class ProgressPage:
     def read(self) -> Reading:
         words = self.words
         making = None
-        if words[ACTIVE]:  # looked at first: the words after it were written before
+        if words[ACTIVE]:  # looked at first: it is written when the others are
             making = Making(words[INDEX], words[EPOCH], words[BASE] + words[ROW])
         return Reading(words[MADE], words[NANOSECONDS] / 1e9, words[LOST], making)
 
@@ -79,16 +79,16 @@ class ProgressPage:
 
         ``place`` is that of its stream, or -1.
         """
-        _BEGIN.pack_into(self._memory, ACTIVE * 8, place + 2, index, epoch, base, row)
+        _BEGIN.pack_into(self._memory, INDEX * 8, index, epoch, base, row, place + 2)
 
     def rest(self, place: int, made: int, nanoseconds: int, reached: int) -> None:
         """The generator gave ``made`` elements and rests before element ``reached``."""
         words = self.words
-        words[ACTIVE] = 0
-        words[MADE] += made
-        words[NANOSECONDS] += nanoseconds
         if place >= 0:
             words[STREAMS + 3 * place + 2] = reached
+        words[MADE] += made
+        words[NANOSECONDS] += nanoseconds
+        words[ACTIVE] = 0  # last: who sees it at rest sees what it reached
 
     def refine(self, _now: float) -> None:
         """Of a turn of tiny elements the page knows the beginning: say where it is now.
@@ -129,7 +129,8 @@ class ProgressPage:
         """
         making, place = self.read().making, self.words[ACTIVE] - 2
         if making is not None and place >= 0:
-            self.words[STREAMS + 3 * place + 2] = making.element
+            reached = STREAMS + 3 * place + 2  # further than that where `rest` was cut short
+            self.words[reached] = max(self.words[reached], making.element)
         self.words[ACTIVE] = 0
         return making
 

@@ -12,7 +12,7 @@ from genserver.protocol.worker_end import MAX_STREAMS as MOST_STREAMS
 from genserver.protocol.worker_end import Credit
 from genserver.server import Worker
 from genserver.server.lives import Making
-from genserver.server.progress_page import MAX_STREAMS, ROW, ProgressPage
+from genserver.server.progress_page import ACTIVE, MAX_STREAMS, ROW, ProgressPage
 from genserver.server.stalls import Reading
 
 from ..support.bench import PLENTY, Bench
@@ -145,6 +145,18 @@ def test_a_stream_takes_the_place_of_one_that_nobody_opened_again_last() -> None
     made = page.inherit()
     assert {key for key in made if key[0] == 22} == {(22, 0), (22, 1)}
     assert len(made) == MAX_STREAMS
+
+
+def test_a_death_while_the_page_comes_to_rest_costs_no_element() -> None:
+    """The number that was reached is written before the page says that nothing is being made."""
+    page = ProgressPage()
+    place = page.open_stream(11, 1, 100)
+    page.begin(place, 0, 0, 100, 0)
+    active = page.words[ACTIVE]
+    page.rest(place, 5, 1000, 105)
+    page.words[ACTIVE] = active  # as if it had been killed before the last word
+    page.settle()
+    assert page.inherit() == {(11, 1): 105}
 
 
 def test_a_life_that_dies_before_it_makes_anything_died_of_nothing() -> None:
