@@ -70,6 +70,8 @@ class Run:
         self._rules = rules
         self._page = page
         self._place = -1
+        #: The element that the generator rests before.
+        self._reached = start
         self._job: Job | None = None
         self._generator: Iterator[Any] = source.call(self.worker)
         self._kept: list[Any] = []
@@ -86,8 +88,7 @@ class Run:
     def attach(self, job: Job) -> None:
         """The stream that it runs for: the progress page names it."""
         self._job = job
-        start = self._opening.start * max(1, self._opening.batch)
-        self._place = self._page.open_stream(*job.key, start)
+        self._place = self._page.open_stream(*job.key, self._reached)
 
     @property
     def unfinished(self) -> bool:
@@ -160,16 +161,22 @@ class Run:
             made, spent = row - began + odd, time.monotonic_ns() - clock
             self.gave += made
             self._slow = spent >= made * EACH_TOLD
+            self._reached = number + made
             page.filling = None
-            page.rest(self._place, made, spent, number + made)
+            page.rest(self._place, made, spent, self._reached)
             exchange.filled(job, stack, began)
 
     def close(self) -> None:
-        """Run the generator's finally blocks."""
-        self._page.close_stream(self._place)
+        """Run the generator's finally blocks. They may hang like an element: the page knows."""
+        opening, page = self._opening, self._page
         close = getattr(self._generator, "close", None)
-        if close is not None:
-            close()
+        page.begin(self._place, opening.index, opening.epoch, self._reached, 0)
+        try:
+            if close is not None:
+                close()
+        finally:
+            page.rest(self._place, 0, 0, self._reached)
+            page.close_stream(self._place)
 
     def _next(self, number: int) -> Any:
         opening, page, made = self._opening, self._page, 0
@@ -181,7 +188,8 @@ class Run:
         except StopIteration:
             raise Exhausted from None
         finally:
-            page.rest(self._place, made, time.monotonic_ns() - clock, number + made)
+            self._reached = number + made
+            page.rest(self._place, made, time.monotonic_ns() - clock, self._reached)
         self.gave += 1
         return element
 

@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from genserver.protocol.worker_end import MAX_STREAMS as MOST_STREAMS
-from genserver.protocol.worker_end import Credit
+from genserver.protocol.worker_end import Credit, Dropped
 from genserver.server import Worker
 from genserver.server.lives import Making
 from genserver.server.progress_page import ACTIVE, MAX_STREAMS, ROW, ProgressPage
@@ -85,6 +86,49 @@ def test_a_generator_that_raises_is_not_making_anything_any_more() -> None:
         bench.open(1)
         bench.turns(5)
         assert bench.page.read().making is None
+
+
+@pytest.mark.parametrize("error", [None, ValueError("late")])
+def test_a_generator_that_is_being_closed_is_seen(error: Exception | None) -> None:
+    """Under the element that it would make next; nothing is counted, and it ends at rest."""
+    seen: list[Reading] = []
+
+    def tidy(worker: Worker) -> Iterator[int]:
+        try:
+            yield from range(100)
+        finally:
+            seen.append(bench.page.read())
+            if error is not None:
+                raise error
+
+    bench = Bench(tidy)
+    key = bench.open(1, elements=7)
+    bench.turns(3)
+    before = bench.page.read()
+    bench.exchange.apply(Dropped(key))
+    bench.turns(1)
+    assert seen == [replace(before, making=Making(0, 0, 7))]
+    assert bench.page.read() == before
+    assert bench.page.inherit() == {}
+
+
+def test_what_was_made_is_known_also_when_the_process_dies_in_a_finally_block() -> None:
+    """The stream is over only when its generator is closed."""
+    made: list[object] = []
+
+    def tidy(worker: Worker) -> Iterator[int]:
+        try:
+            yield from range(100)
+        finally:
+            bench.page.settle()  # as the supervisor does when it is dead
+            made.append(bench.page.inherit())
+
+    bench = Bench(tidy)
+    key = bench.open(1, elements=7)
+    bench.turns(3)
+    bench.exchange.apply(Dropped(key))
+    bench.turns(1)
+    assert made == [{key: 7}]
 
 
 def test_a_process_that_is_given_the_descriptor_writes_the_same_page() -> None:
