@@ -77,6 +77,8 @@ class Run:
         self._kept: list[Any] = []
         self._skip = 0 if goes_on else start
         self._rerun: Rerun | None = None
+        #: Nanoseconds in `_next`, which is all that a rerun takes.
+        self._spent = 0
         self._mean = page.mean
         #: Whether an element takes so long that telling the page of it costs nothing.
         self._slow = True
@@ -188,8 +190,10 @@ class Run:
         except StopIteration:
             raise Exhausted from None
         finally:
+            spent = time.monotonic_ns() - clock
+            self._spent += spent
             self._reached = number + made
-            page.rest(self._place, made, time.monotonic_ns() - clock, self._reached)
+            page.rest(self._place, made, spent, self._reached)
         self.gave += 1
         return element
 
@@ -206,17 +210,16 @@ class Run:
                 self._skip = 0
                 return element
             self._rerun = self._begin_rerun()
+            self._note_progress(self._rerun)
         while self.gave < self._skip:
             try:
                 self._next(self.gave)
             except Exhausted:
                 raise self._rerun.ended(self.gave) from None
-            line = self._rerun.passed(self.gave, time.monotonic())
-            if line:
-                logger.warning("%s", line)
+            self._note_progress(self._rerun)
             if exchange.attention or exchange.shared:
                 return NOTHING
-        logger.warning("%s", self._rerun.finished(time.monotonic()))
+        logger.warning("%s", self._rerun.finished(self._spent / 1e9))
         self._skip = 0
         return self._next(number)
 
@@ -227,8 +230,11 @@ class Run:
                 f"the generator has to go on at element {self._skip} and did not read "
                 "worker.start before its first yield, which --recovery seek promises",
             )
-        rerun = Rerun(
-            self._skip, mean=self._mean, limit=self._rules.max_rerun, now=time.monotonic()
-        )
+        rerun = Rerun(self._skip, mean=self._mean, limit=self._rules.max_rerun)
         logger.warning("%s", rerun.announcement)
         return rerun
+
+    def _note_progress(self, rerun: Rerun) -> None:
+        line = rerun.passed(self.gave, self._spent / 1e9)
+        if line:
+            logger.warning("%s", line)
