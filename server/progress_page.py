@@ -27,7 +27,7 @@ __all__ = ["ROW", "ProgressPage"]
 
 #: The words of the page, of 64 bits each. `ACTIVE` is 0 while the generator rests, 1 while it makes
 #: an element of no stream, and else 2 more than the stream's place.
-MADE, NANOSECONDS, LOST, ACTIVE, INDEX, EPOCH, BASE, ROW = range(8)
+MADE, NANOSECONDS, LOST, INDEX, EPOCH, BASE, ROW, ACTIVE = range(8)
 #: From here on three words for each open stream: session, stream, elements made.
 STREAMS = 8
 #: As many streams as a worker holds open (`worker_end.MAX_STREAMS`), which is not imported here:
@@ -35,7 +35,7 @@ STREAMS = 8
 MAX_STREAMS = 8
 SIZE = mmap.PAGESIZE
 
-_BEGIN = Struct("=5Q")  # from ACTIVE on
+_BEGIN = Struct("=5Q")  # from INDEX on; ACTIVE comes last, when the others are written
 _STREAM = Struct("=3Q")
 
 
@@ -49,6 +49,8 @@ class ProgressPage:
         self._memory = mmap.mmap(descriptor, SIZE)
         #: For the tight loop of `Run.fill`, which stores into `ROW` itself.
         self.words = memoryview(self._memory).cast("Q")
+        #: Places of streams of an earlier life that no trainer has opened again.
+        self._unclaimed: set[int] = set()
         #: The rows that `Run.fill` is filling, whose number `refine` copies.
         self.filling: Stack | None = None
 
@@ -68,7 +70,7 @@ class ProgressPage:
     def read(self) -> Reading:
         words = self.words
         making = None
-        if words[ACTIVE]:  # looked at first: the words after it were written before
+        if words[ACTIVE]:  # looked at first: it is written when the others are
             making = Making(words[INDEX], words[EPOCH], words[BASE] + words[ROW])
         return Reading(words[MADE], words[NANOSECONDS] / 1e9, words[LOST], making)
 
@@ -77,16 +79,16 @@ class ProgressPage:
 
         ``place`` is that of its stream, or -1.
         """
-        _BEGIN.pack_into(self._memory, ACTIVE * 8, place + 2, index, epoch, base, row)
+        _BEGIN.pack_into(self._memory, INDEX * 8, index, epoch, base, row, place + 2)
 
     def rest(self, place: int, made: int, nanoseconds: int, reached: int) -> None:
         """The generator gave ``made`` elements and rests before element ``reached``."""
         words = self.words
-        words[ACTIVE] = 0
-        words[MADE] += made
-        words[NANOSECONDS] += nanoseconds
         if place >= 0:
             words[STREAMS + 3 * place + 2] = reached
+        words[MADE] += made
+        words[NANOSECONDS] += nanoseconds
+        words[ACTIVE] = 0  # last: who sees it at rest sees what it reached
 
     def refine(self, _now: float) -> None:
         """Of a turn of tiny elements the page knows the beginning: say where it is now.
@@ -105,12 +107,15 @@ class ProgressPage:
         return self.words[NANOSECONDS] / 1e9 / made if made else None
 
     def open_stream(self, session: int, stream: int, made: int) -> int:
-        """Note the elements made of a stream; its place, or -1 when all are taken."""
-        for place, (owner, _, _) in enumerate(self._streams()):
-            if not owner:
-                self._write(place, session, stream, made)
-                return place
-        return -1
+        """Note the elements made of a stream; its place, or -1 when all are taken.
+
+        Preferred is the place that it had in an earlier life, then one that nobody has.
+        """
+        place = self._place_for((session, stream))
+        if place >= 0:
+            self._unclaimed.discard(place)
+            self._write(place, session, stream, made)
+        return place
 
     def close_stream(self, place: int) -> None:
         """The stream is over."""
@@ -124,16 +129,19 @@ class ProgressPage:
         """
         making, place = self.read().making, self.words[ACTIVE] - 2
         if making is not None and place >= 0:
-            self.words[STREAMS + 3 * place + 2] = making.element
+            reached = STREAMS + 3 * place + 2  # further than that where `rest` was cut short
+            self.words[reached] = max(self.words[reached], making.element)
         self.words[ACTIVE] = 0
         return making
 
     def inherit(self) -> dict[tuple[int, int], int]:
-        """What the life before had made: (session, stream) -> elements. A new life begins."""
-        streams = {(owner, stream): made for owner, stream, made in self._streams() if owner}
-        for place in range(MAX_STREAMS):
-            self._write(place, 0, 0, 0)
-        return streams
+        """What the lives before had made: (session, stream) -> elements. A new life begins.
+
+        It stays written until the stream is opened again: this life may die before that.
+        """
+        streams = dict(self._owned())
+        self._unclaimed = {place for place, _ in streams.values()}
+        return {key: made for key, (_, made) in streams.items()}
 
     def lose(self, elements: int) -> None:
         """So many elements of an earlier life are lost."""
@@ -146,10 +154,18 @@ class ProgressPage:
         if self.descriptor >= 0:
             os.close(self.descriptor)
 
-    def _streams(self) -> Iterator[tuple[int, int, int]]:
+    def _place_for(self, key: tuple[int, int]) -> int:
+        owners = {place: owner for owner, (place, _) in self._owned()}
+        own = [place for place in self._unclaimed if owners[place] == key]
+        free = [place for place in range(MAX_STREAMS) if place not in owners]
+        return next(iter([*own, *free, *self._unclaimed]), -1)
+
+    def _owned(self) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+        """(session, stream), (place, elements made) of each that has a place."""
         for place in range(MAX_STREAMS):
             session, stream, made = _STREAM.unpack_from(self._memory, (STREAMS + 3 * place) * 8)
-            yield session, stream, made
+            if session:
+                yield (session, stream), (place, made)
 
     def _write(self, place: int, session: int, stream: int, made: int) -> None:
         _STREAM.pack_into(self._memory, (STREAMS + 3 * place) * 8, session, stream, made)

@@ -20,15 +20,18 @@ class Refusal(Exception):
 
 
 class Rerun:
-    """One generator on its way to element ``target``. Time comes as an argument."""
+    """One generator on its way to element ``target``.
 
-    def __init__(self, target: int, *, mean: float | None, limit: float | None, now: float) -> None:
+    Time is what was spent within the generator, in seconds: other streams may have turns between.
+    """
+
+    def __init__(self, target: int, *, mean: float | None, limit: float | None) -> None:
         """``mean`` is what an element took before, in seconds, where that is known; ``limit`` what
         all may take. `Refusal` when that is too little by the estimate.
         """
         self._target = target
         self._limit = limit
-        self._began = self._said = now
+        self._said = 0.0
         self._check(0.0 if mean is None else mean * target, "would take about")
         estimate = "" if mean is None else f", about {mean * target:.1f} s"
         #: What is done and why, to be logged before it begins.
@@ -37,21 +40,20 @@ class Rerun:
             "a generator that begins at worker.start saves that"
         )
 
-    def passed(self, done: int, now: float) -> str:
+    def passed(self, done: int, spent: float) -> str:
         """So many elements were run: a line to log, or ""; `Refusal` when it takes too long."""
-        elapsed = now - self._began
-        self._check(elapsed, f"had taken, with {done} of them done,")
-        if now - self._said < LINE_EVERY:
+        self._check(spent, f"had taken, with {done} of them done,")
+        if spent - self._said < LINE_EVERY:
             return ""
-        self._said = now
-        total = elapsed / done * self._target
+        self._said = spent
+        total = spent / done * self._target
         self._check(total, "would take about")
-        left = f"about {total - elapsed:.0f} s left"
+        left = f"about {total - spent:.0f} s left"
         return f"has run {done} of {_elements(self._target)} again, {left}"
 
-    def finished(self, now: float) -> str:
+    def finished(self, spent: float) -> str:
         """The last line."""
-        return f"ran {_elements(self._target)} again in {now - self._began:.1f} s"
+        return f"ran {_elements(self._target)} again in {spent:.1f} s"
 
     def ended(self, done: int) -> Refusal:
         """The generator had fewer elements than the trainer has had of it."""

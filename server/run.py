@@ -14,7 +14,6 @@ from typing import Any
 from genserver.protocol.columns import Stack
 from genserver.protocol.messages import Open
 from genserver.protocol.transport.exchange import Exchange, Job
-from genserver.protocol.worker_end import Key
 
 from .progress_page import ROW, ProgressPage
 from .rerun import Refusal, Rerun
@@ -71,10 +70,15 @@ class Run:
         self._rules = rules
         self._page = page
         self._place = -1
+        #: The element that the generator rests before.
+        self._reached = start
+        self._job: Job | None = None
         self._generator: Iterator[Any] = source.call(self.worker)
         self._kept: list[Any] = []
         self._skip = 0 if goes_on else start
         self._rerun: Rerun | None = None
+        #: Nanoseconds in `_next`, which is all that a rerun takes.
+        self._spent = 0
         self._mean = page.mean
         #: Whether an element takes so long that telling the page of it costs nothing.
         self._slow = True
@@ -83,10 +87,18 @@ class Run:
         #: Elements that the generator gave, whoever got them.
         self.gave = 0
 
-    def attach(self, key: Key) -> None:
+    def attach(self, job: Job) -> None:
         """The stream that it runs for: the progress page names it."""
-        start = self._opening.start * max(1, self._opening.batch)
-        self._place = self._page.open_stream(*key, start)
+        self._job = job
+        self._place = self._page.open_stream(*job.key, self._reached)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a next life would begin anew what this one has half done: a batch, or a rerun."""
+        job = self._job
+        if job is None or not job.runnable:
+            return False
+        return job.builder.midway > 0 or (self.gave > 0 and job.made == job.opening.start)
 
     def keep(self) -> Any:
         """The first element, which `element` will give again."""
@@ -151,16 +163,22 @@ class Run:
             made, spent = row - began + odd, time.monotonic_ns() - clock
             self.gave += made
             self._slow = spent >= made * EACH_TOLD
+            self._reached = number + made
             page.filling = None
-            page.rest(self._place, made, spent, number + made)
+            page.rest(self._place, made, spent, self._reached)
             exchange.filled(job, stack, began)
 
     def close(self) -> None:
-        """Run the generator's finally blocks."""
-        self._page.close_stream(self._place)
+        """Run the generator's finally blocks. They may hang like an element: the page knows."""
+        opening, page = self._opening, self._page
         close = getattr(self._generator, "close", None)
-        if close is not None:
-            close()
+        page.begin(self._place, opening.index, opening.epoch, self._reached, 0)
+        try:
+            if close is not None:
+                close()
+        finally:
+            page.rest(self._place, 0, 0, self._reached)
+            page.close_stream(self._place)
 
     def _next(self, number: int) -> Any:
         opening, page, made = self._opening, self._page, 0
@@ -172,29 +190,36 @@ class Run:
         except StopIteration:
             raise Exhausted from None
         finally:
-            page.rest(self._place, made, time.monotonic_ns() - clock, number + made)
+            spent = time.monotonic_ns() - clock
+            self._spent += spent
+            self._reached = number + made
+            page.rest(self._place, made, spent, self._reached)
         self.gave += 1
         return element
 
     def _reach(self, exchange: Exchange, number: int) -> Any:
         """The first element that is wanted, by itself or by running those before it."""
         if self._rerun is None:
-            element = self._next(number)
+            try:
+                element = self._next(number)
+            except Exhausted:
+                if self.worker.seeks:
+                    raise  # nothing was left for it
+                raise self._begin_rerun().ended(0) from None
             if self.worker.seeks:
                 self._skip = 0
                 return element
             self._rerun = self._begin_rerun()
+            self._note_progress(self._rerun)
         while self.gave < self._skip:
             try:
                 self._next(self.gave)
             except Exhausted:
                 raise self._rerun.ended(self.gave) from None
-            line = self._rerun.passed(self.gave, time.monotonic())
-            if line:
-                logger.warning("%s", line)
+            self._note_progress(self._rerun)
             if exchange.attention or exchange.shared:
                 return NOTHING
-        logger.warning("%s", self._rerun.finished(time.monotonic()))
+        logger.warning("%s", self._rerun.finished(self._spent / 1e9))
         self._skip = 0
         return self._next(number)
 
@@ -205,8 +230,11 @@ class Run:
                 f"the generator has to go on at element {self._skip} and did not read "
                 "worker.start before its first yield, which --recovery seek promises",
             )
-        rerun = Rerun(
-            self._skip, mean=self._mean, limit=self._rules.max_rerun, now=time.monotonic()
-        )
+        rerun = Rerun(self._skip, mean=self._mean, limit=self._rules.max_rerun)
         logger.warning("%s", rerun.announcement)
         return rerun
+
+    def _note_progress(self, rerun: Rerun) -> None:
+        line = rerun.passed(self.gave, self._spent / 1e9)
+        if line:
+            logger.warning("%s", line)

@@ -74,8 +74,13 @@ class Runner:
 
     @property
     def worn(self) -> bool:
-        """Whether it has made as many elements as a worker may."""
-        return self._left is not None and self._left <= 0
+        """Whether it has made as many elements as a worker may, and none of them would be lost.
+
+        Or a worker that may make fewer elements than a batch has would never send one.
+        """
+        if self._left is None or self._left > 0:
+            return False
+        return not any(run.unfinished for run in self._runs.values())
 
     @property
     def seeks(self) -> bool:
@@ -170,7 +175,7 @@ class Runner:
         # A guest puts the process's random states back after each element.
         stop = stack.row + 1 if self._guest else job.stop(stack)
         if self._left is not None:
-            stop = min(stop, stack.row + self._left)
+            stop = min(stop, _whole(stack.row + max(1, self._left), stack.step))
         gave = run.gave
         try:
             return run.fill(self._exchange, job, stack, stop)
@@ -195,9 +200,10 @@ class Runner:
     def _run_for(self, job: Job) -> Run:
         run = self._runs.get(job.key)
         if run is None:
-            self._count_lost(job.key, job.opening)
             run = self._runs[job.key] = self._take_spare(job.opening) or self._start(job.opening)
-            run.attach(job.key)
+            run.attach(job)
+            # From here on the page has this life's number, so no next life counts them again.
+            self._count_lost(job.key, job.opening)
         return run
 
     def _count_lost(self, key: Key, opening: Open) -> None:
@@ -298,6 +304,11 @@ class Runner:
             "worker %d in epoch %d %s, unless that is meant", opening.index, opening.epoch, text
         )
         return None
+
+
+def _whole(rows: int, step: int) -> int:
+    """``rows``, and those that the last batch lacks."""
+    return -(-rows // step) * step
 
 
 def _log(failure: Failure, epoch: int) -> None:

@@ -115,8 +115,10 @@ class _Process:
         self._page = page
         self._loop.every_tick(page.refine)
         self._stopping = False
-        #: What trainers are told as the worker leaves: whether to wait for another life.
+        #: What trainers are told as the worker leaves: whether to wait for another life. What the
+        #: server said of its end comes first, and the I/O thread may be told of that at any time.
         self._goodbye = GoAway("the worker ended", returns=True)
+        self._last_word: GoAway | None = None
 
     def run(self) -> ExitCode:
         """Bind, load, serve; the exit code."""
@@ -188,8 +190,7 @@ class _Process:
         self._stopping = True
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end is under way
         if self._thread.is_alive():
-            said = self._goodbye
-            self._loop.call(lambda: self._data.leave(said.reason, returns=said.returns))
+            self._loop.call(self._leave)
             self._loop.stop()
             self._thread.join(GOODBYE_SECONDS)
         if not self._thread.is_alive():
@@ -207,6 +208,10 @@ class _Process:
             logger.exception("the I/O thread failed")
             os._exit(ExitCode.WORKER_DIED)
 
+    def _leave(self) -> None:
+        said = self._last_word or self._goodbye
+        self._data.leave(said.reason, returns=said.returns)
+
     def _read_commands(self) -> bool:
         for line in self._commands.lines():
             self._obey(parse_command(line))
@@ -218,7 +223,7 @@ class _Process:
         if isinstance(command, Start):
             self._started = True
         elif isinstance(command, Stop):
-            self._goodbye = GoAway("the server stopped", command.returns)
+            self._last_word = GoAway("the server stopped", command.returns)
             self._data.exchange.stop()
         elif isinstance(command, Search):
             self._data.exchange.command(lambda: self._search(command))

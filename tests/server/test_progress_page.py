@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from genserver.protocol.worker_end import MAX_STREAMS as MOST_STREAMS
-from genserver.protocol.worker_end import Credit
+from genserver.protocol.worker_end import Credit, Dropped
 from genserver.server import Worker
 from genserver.server.lives import Making
-from genserver.server.progress_page import MAX_STREAMS, ROW, ProgressPage
+from genserver.server.progress_page import ACTIVE, MAX_STREAMS, ROW, ProgressPage
 from genserver.server.stalls import Reading
 
 from ..support.bench import PLENTY, Bench
@@ -87,6 +88,49 @@ def test_a_generator_that_raises_is_not_making_anything_any_more() -> None:
         assert bench.page.read().making is None
 
 
+@pytest.mark.parametrize("error", [None, ValueError("late")])
+def test_a_generator_that_is_being_closed_is_seen(error: Exception | None) -> None:
+    """Under the element that it would make next; nothing is counted, and it ends at rest."""
+    seen: list[Reading] = []
+
+    def tidy(worker: Worker) -> Iterator[int]:
+        try:
+            yield from range(100)
+        finally:
+            seen.append(bench.page.read())
+            if error is not None:
+                raise error
+
+    bench = Bench(tidy)
+    key = bench.open(1, elements=7)
+    bench.turns(3)
+    before = bench.page.read()
+    bench.exchange.apply(Dropped(key))
+    bench.turns(1)
+    assert seen == [replace(before, making=Making(0, 0, 7))]
+    assert bench.page.read() == before
+    assert bench.page.inherit() == {}
+
+
+def test_what_was_made_is_known_also_when_the_process_dies_in_a_finally_block() -> None:
+    """The stream is over only when its generator is closed."""
+    made: list[object] = []
+
+    def tidy(worker: Worker) -> Iterator[int]:
+        try:
+            yield from range(100)
+        finally:
+            bench.page.settle()  # as the supervisor does when it is dead
+            made.append(bench.page.inherit())
+
+    bench = Bench(tidy)
+    key = bench.open(1, elements=7)
+    bench.turns(3)
+    bench.exchange.apply(Dropped(key))
+    bench.turns(1)
+    assert made == [{key: 7}]
+
+
 def test_a_process_that_is_given_the_descriptor_writes_the_same_page() -> None:
     """What it wrote can be read after it was killed."""
     page = ProgressPage.shared()
@@ -122,7 +166,41 @@ def test_the_next_life_learns_what_the_dead_one_made_of_each_stream() -> None:
     assert page.settle() == Making(0, 0, 9)
     assert page.inherit() == {(11, 1): 105, (11, 2): 9}
     assert page.read() == Reading(made=5, seconds=1e-6)
-    assert page.inherit() == {}
+
+
+def test_what_a_life_made_outlives_the_next_ones_until_its_stream_is_opened_again() -> None:
+    """A life may die before a trainer is back."""
+    page = ProgressPage()
+    place = page.open_stream(11, 1, 100)
+    page.open_stream(11, 2, 7)
+    assert page.inherit() == page.inherit() == {(11, 1): 100, (11, 2): 7}
+    assert page.open_stream(11, 1, 90) == place
+    assert page.inherit() == {(11, 1): 90, (11, 2): 7}
+
+
+def test_a_stream_takes_the_place_of_one_that_nobody_opened_again_last() -> None:
+    """What earlier lives made is forgotten only where the page is full of it."""
+    page = ProgressPage()
+    for stream in range(MAX_STREAMS - 1):
+        page.open_stream(11, stream, 100)
+    page.inherit()
+    assert page.open_stream(22, 0, 5) == MAX_STREAMS - 1
+    assert page.open_stream(22, 1, 5) in range(MAX_STREAMS - 1)
+    made = page.inherit()
+    assert {key for key in made if key[0] == 22} == {(22, 0), (22, 1)}
+    assert len(made) == MAX_STREAMS
+
+
+def test_a_death_while_the_page_comes_to_rest_costs_no_element() -> None:
+    """The number that was reached is written before the page says that nothing is being made."""
+    page = ProgressPage()
+    place = page.open_stream(11, 1, 100)
+    page.begin(place, 0, 0, 100, 0)
+    active = page.words[ACTIVE]
+    page.rest(place, 5, 1000, 105)
+    page.words[ACTIVE] = active  # as if it had been killed before the last word
+    page.settle()
+    assert page.inherit() == {(11, 1): 105}
 
 
 def test_a_life_that_dies_before_it_makes_anything_died_of_nothing() -> None:

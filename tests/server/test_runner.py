@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from genserver.protocol.messages import Open
+from genserver.protocol.spec import parse_spec
 from genserver.protocol.transport.exchange import Failure
 from genserver.protocol.worker_end import Credit, Dropped
 from genserver.server import Worker
@@ -165,8 +166,8 @@ def test_streams_have_their_own_global_random_states() -> None:
     assert [bench.taken(k)[0] for k in keys] == [expected, expected]
 
 
-def test_an_empty_pass_after_a_full_one_is_a_failure_unless_start_or_worker_explain_it() -> None:
-    """Only a generator without a worker, from its first element on, after a pass that gave some."""
+def test_an_empty_pass_after_a_full_one_is_a_failure_unless_a_worker_explains_it() -> None:
+    """Of a generator without a worker: from its first element on, and when it is run again."""
     passes = iter([[], [1, 2], [], [], []])
 
     def changing() -> Iterator[int]:
@@ -179,8 +180,9 @@ def test_an_empty_pass_after_a_full_one_is_a_failure_unless_start_or_worker_expl
         bench.turns(3)
         numbers, finished = bench.taken(key)
         results.append((numbers, finished.failure and finished.failure.kind))
-    # The fourth goes on at element 3 on a new link: that the rest is empty is no mistake.
-    assert results == [([], None), ([1, 2], None), ([], "UsedUp"), ([], None), ([], "UsedUp")]
+    # The fourth goes on at element 3 on a new link.
+    kinds = [None, None, "UsedUp", "NotRepeatable", "UsedUp"]
+    assert results == [([1, 2] if n == 1 else [], kind) for n, kind in enumerate(kinds)]
 
 
 def test_a_pass_beside_a_live_one_finds_the_used_up_iterator_too() -> None:
@@ -293,6 +295,19 @@ def test_what_a_dead_life_made_and_nobody_got_is_counted(
     assert line.startswith("4 elements were made and never sent: lost")
 
 
+def test_what_is_lost_is_counted_once_however_many_lives_die_before_the_trainer_is_back() -> None:
+    """--recovery stream: the count waits in the page until the stream is opened again."""
+    first = Bench(count_up, recovery="stream")
+    first.open(1, elements=5)
+    first.turns(10)
+    Bench(count_up, recovery="stream", page=first.page)
+    for start in (2, 3):
+        later = Bench(count_up, recovery="stream", page=first.page)
+        later.open(1, start=start, elements=start + 1)
+        later.turns(10)
+        assert later.page.read().lost == 3
+
+
 def test_a_rerun_lets_others_have_their_turn() -> None:
     """A stream that was opened meanwhile advances beside it."""
     begun: list[int] = []
@@ -331,9 +346,38 @@ def test_a_generator_that_is_shorter_the_second_time_fails_its_stream() -> None:
     assert failure_of(bench, key).kind == "NotRepeatable"
 
 
+@pytest.mark.parametrize(("recovery", "kind"), [("auto", "NotRepeatable"), ("seek", "CannotSeek")])
+def test_a_generator_that_is_empty_the_second_time_fails_its_stream(
+    recovery: str, kind: str
+) -> None:
+    """One that does not seek: an end there would be the rest of the data, lost without a word."""
+
+    def nothing(worker: Worker) -> Iterator[int]:
+        yield from ()
+
+    bench = Bench(nothing, recovery=recovery)
+    key = bench.open(1, start=7)
+    bench.turns(3)
+    assert failure_of(bench, key).kind == kind
+
+
+@pytest.mark.parametrize("recovery", ["auto", "seek"])
+def test_a_generator_that_goes_on_at_its_very_end_just_ends(recovery: str) -> None:
+    """It read where to begin, and there was nothing left."""
+
+    def seeking(worker: Worker) -> Iterator[int]:
+        yield from range(worker.start, 5)
+
+    bench = Bench(seeking, recovery=recovery)
+    key = bench.open(1, start=5)
+    bench.turns(3)
+    numbers, finished = bench.taken(key)
+    assert (numbers, finished.failure) == ([], None)
+
+
 @pytest.mark.parametrize("batch", [0, 3])
 def test_a_worker_is_worn_after_so_many_elements(batch: int) -> None:
-    """At an element boundary, with all that it made ready to be sent; it begins nothing more."""
+    """At the end of an element or a batch, with all that it made ready to be sent."""
     made: list[int] = []
 
     def count(worker: Worker) -> Iterator[int]:
@@ -344,8 +388,55 @@ def test_a_worker_is_worn_after_so_many_elements(batch: int) -> None:
     bench = Bench(count, max_items=7)
     key = bench.open(1, batch=batch)
     bench.runner.run()
-    assert made == list(range(7))
-    assert bench.taken(key)[0] == (list(range(6)) if batch else list(range(7)))
+    assert made == list(range(9 if batch else 7))
+    assert bench.taken(key)[0] == made
+
+
+def long_way(number: int) -> Any:
+    return [number]
+
+
+@pytest.mark.parametrize("make", [int, long_way])
+def test_a_worker_that_may_make_less_than_a_batch_makes_one(make: Callable[[int], Any]) -> None:
+    """In each of its lives, so that all elements arrive."""
+
+    def count(worker: Worker) -> Iterator[Any]:
+        yield from map(make, range(worker.start, 20))
+
+    spec = parse_spec("int64[1]") if make is long_way else SPEC
+    got: list[int] = []
+    for life in range(3):
+        bench = Bench(count, spec, max_items=2)
+        key = bench.open(1, start=life, batch=8)
+        bench.runner.run()
+        got += bench.taken(key)[0]
+    assert got == list(range(20))
+
+
+def test_a_worn_worker_ends_the_rerun_that_it_has_begun() -> None:
+    """Another stream's elements may wear it out: each next life would begin the rerun again."""
+
+    def count(worker: Worker) -> Iterator[int]:
+        yield from range(100)
+
+    bench = Bench(count, max_items=2)
+    again = bench.open(1, start=50)
+    beside = bench.open(2)
+    bench.runner.run()
+    assert bench.taken(again)[0] == [50]
+    assert bench.taken(beside)[0]
+
+
+def test_a_stream_without_credit_does_not_keep_a_worn_worker() -> None:
+    """What it has run again so far is not waited for."""
+    bench = Bench(count_up, max_items=2)
+    again = bench.open(1, start=3)
+    beside = bench.open(2)
+    bench.turns(1)
+    bench.exchange.apply(Credit(again, 0, 0))
+    bench.runner.run()
+    assert bench.taken(again)[0] == []
+    assert bench.taken(beside)[0] == [0, 1]
 
 
 def test_elements_that_are_run_again_do_not_wear() -> None:
