@@ -104,6 +104,7 @@ class Launcher:
                 "recovery": config.recovery,
                 "max_rerun": config.max_rerun,
                 "max_items": config.max_items,
+                "item_timeout": config.item_timeout,
                 "ipc": "" if folder is None else os.path.join(folder.path, f"{index}.sock"),
                 "tcp": "" if tcp is None else str(tcp),
             },

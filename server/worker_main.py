@@ -98,12 +98,20 @@ def _no_terminal(*_args: object, **_options: object) -> None:
     )
 
 
+#: Seconds between two ticks, if the time limit of elements is short.
+SHORTEST_TICK = 0.02
+
+
 class _Process:
     def __init__(self, config: dict[str, Any], down: int, up: int, page: ProgressPage) -> None:
         self._config = config
         self._up = up
         self._index: int = config["index"]
         self._loop = Loop()
+        if config["item_timeout"] is not None:
+            # The page must show that elements are being made before the supervisor judges.
+            often = max(SHORTEST_TICK, config["item_timeout"] / 4)
+            self._loop.tick_every = min(self._loop.tick_every, often)
         self._router = Router()
         self._data = make_data_end(self._loop, self._router, config["ipc"])
         self._down = down

@@ -93,6 +93,16 @@ def ready_in_life(life: int) -> Callable[[WorkerStatus], bool]:
     return lambda worker: worker.state == "ready" and worker.life == life
 
 
+def test_a_short_time_limit_spares_a_worker_that_makes_many_elements(serve: Serve) -> None:
+    """A turn of a million quick elements takes longer than the limit; none of them does."""
+    quick = {"n": 10**9}
+    server = serve("whole", workers=1, arguments=quick, item_timeout=0.1, max_restarts=0)
+    with Client(server.endpoint, batch=65536) as client:
+        batches = iter(client)
+        for _ in range(30):
+            next(batches)
+
+
 @pytest.mark.linux
 def test_a_worker_that_cannot_be_started_is_tried_again(
     serve: Serve, capsys: pytest.CaptureFixture[str]
