@@ -11,9 +11,10 @@ from genserver.protocol import trainer_end, watch
 
 from ..support.checker import Checker, consume, limited
 from ..support.hashed import share
-from ..support.processes import PATIENCE, SUPPORT
+from ..support.processes import SUPPORT
 from ..support.server_process import ServerProcess
 from ..support.servers import Serve
+from ..support.trainers import ended
 from .conftest import Serving
 
 pytestmark = pytest.mark.linux
@@ -74,17 +75,15 @@ def test_a_dead_trainer_leaves_the_server_to_the_next_in_every_mode(
         "import sys; from genserver.client import Client; elements = iter(Client(sys.argv[1])); "
         "next(elements); print('first', flush=True); sum(1 for _ in elements)"
     )
-    trainer = subprocess.Popen(
-        [sys.executable, "-c", code, server.endpoint],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=SUPPORT,
-    )
-    assert trainer.stdout is not None
-    with trainer.stdout:
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", code, server.endpoint],
+            stdout=subprocess.PIPE, text=True, cwd=SUPPORT,
+        ) as trainer,
+        ended(trainer),
+    ):  # fmt: skip
+        assert trainer.stdout is not None
         assert trainer.stdout.readline() == "first\n"
-        trainer.kill()
-        trainer.wait(PATIENCE)
     checker = new_checker()
     with Client(server.endpoint) as client, limited(client, LIMIT):
         end = consume(client, checker)

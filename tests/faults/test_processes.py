@@ -19,6 +19,7 @@ from ..support.checker import Checker, consume, limited
 from ..support.hashed import share
 from ..support.processes import SUPPORT, processes_of
 from ..support.servers import Serve
+from ..support.trainers import ended
 
 pytestmark = pytest.mark.linux
 
@@ -114,13 +115,13 @@ print("right", flush=True)
 @contextmanager
 def trainer(endpoint: str, transport: str = "auto") -> Iterator[subprocess.Popen[str]]:
     """A trainer in a process of its own; it says how many elements it took, now and then."""
-    with subprocess.Popen(
-        [sys.executable, "-c", TRAINER, endpoint, transport], stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", TRAINER, endpoint, transport], stdout=subprocess.PIPE, text=True
+        ) as process,
+        ended(process),
+    ):
+        yield process
 
 
 def read(process: subprocess.Popen[str]) -> str:

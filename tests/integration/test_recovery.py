@@ -15,6 +15,7 @@ import pytest
 from genserver.client import Client, PeerLost, ServerChanged, ServerStopped
 
 from ..support.servers import PATIENCE, SUPPORT, eventually
+from ..support.trainers import ended
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -204,17 +205,16 @@ def test_a_trainer_that_slept_beyond_its_lease_goes_on(runtime_folder: Path) -> 
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        assert trainer.stdout is not None
-        assert [int(trainer.stdout.readline()) for _ in range(20)] == list(range(20))
-        trainer.send_signal(signal.SIGSTOP)
-        assert not eventually(lambda: trainer.poll() is not None, 2.5)  # it is stopped so long
-        trainer.send_signal(signal.SIGCONT)
-        rest, said = trainer.communicate(timeout=PATIENCE)
+        with trainer, ended(trainer):
+            assert trainer.stdout is not None
+            assert [trainer.stdout.readline() for _ in range(20)] == [f"{n}\n" for n in range(20)]
+            trainer.send_signal(signal.SIGSTOP)
+            assert not eventually(lambda: trainer.poll() is not None, 2.5)  # it is stopped so long
+            trainer.send_signal(signal.SIGCONT)
+            rest, said = trainer.communicate(timeout=PATIENCE)
         assert [int(line) for line in rest.split()] == list(range(20, 150))
         assert "it had given up this trainer, which was silent for too long" in said
     finally:
-        trainer.kill()
-        trainer.communicate(timeout=PATIENCE)
         server.send_signal(signal.SIGINT)
         server.communicate(timeout=PATIENCE)
 

@@ -22,6 +22,7 @@ from ..support.processes import eventually, processes_of
 from ..support.proxy import DOWN, UP, Proxy
 from ..support.servers import Serve
 from ..support.status import ports_of
+from ..support.trainers import ended
 
 pytestmark = [pytest.mark.soak, pytest.mark.linux]
 
@@ -130,12 +131,14 @@ def test_what_a_killed_trainer_was_lent_is_given_back(serve: Serve) -> None:
     server = serve("hashed:open_ended", workers=1, arguments={"nbytes": LARGE})
     (worker,) = processes_of(server.pid)
     before = shared_memory(worker)
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, server.endpoint],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as holder:  # fmt: skip
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", HOLDER, server.endpoint],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as holder,
+        ended(holder),
+    ):  # fmt: skip
         assert holder.stdout is not None
         assert holder.stdout.readline() == "20\n"
         assert shared_memory(worker) > before + 20 * LARGE
-        holder.kill()
     assert eventually(lambda: shared_memory(worker) <= before, LEASE + DEAD_AFTER)
