@@ -14,12 +14,13 @@ from contextlib import contextmanager
 import pytest
 from genserver.client import Client
 from genserver.protocol import trainer_end
+from genserver.protocol.worker_end import MAX_STREAMS
 
 from ..support.checker import Checker, consume, limited
 from ..support.hashed import share
 from ..support.processes import SUPPORT, processes_of
 from ..support.servers import Serve
-from ..support.trainers import ended
+from ..support.trainers import ended, is_free, kill_in_a_pass
 
 pytestmark = pytest.mark.linux
 
@@ -144,13 +145,8 @@ def test_a_stopped_trainer_goes_on_where_it_was(serve: Serve, transport: str) ->
 
 
 def test_a_killed_trainer_frees_the_server_for_the_next(serve: Serve) -> None:
-    """SIGKILL in the middle of a pass, twice; then a whole pass."""
-    arguments = {**ARGUMENTS, "pause": 0.0001}  # the dead ones' windows are filled, too
-    server = serve("hashed:seeking", workers=WORKERS, arguments=arguments)
+    """SIGKILL to two, which hold all streams that a worker may have; then a whole pass."""
+    server = serve("hashed:seeking", workers=WORKERS, arguments={"n": N})
     for _ in range(2):
-        with trainer(server.endpoint) as process:
-            assert read(process).isdigit()
-    checker = new_checker()
-    with Client(server.endpoint) as client, limited(client, LIMIT):
-        assert consume(client, checker) is None
-    checker.check()
+        kill_in_a_pass(server.endpoint, MAX_STREAMS // 2, WORKERS)
+    assert is_free(server.endpoint, [share(worker, WORKERS, N) for worker in range(WORKERS)])
