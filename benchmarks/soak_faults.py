@@ -24,7 +24,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 sys.path.append(str(Path(__file__).parent.parent))
 
@@ -34,7 +33,7 @@ from genserver.client import Client
 
 from tests.support.checker import Checker, consume
 from tests.support.hashed import share
-from tests.support.nemesis import FAULTS, Fault, Nemesis, Target, possible
+from tests.support.nemesis import FAULTS, Fault, Nemesis, Target, possible, resting
 from tests.support.proxy import Proxy
 from tests.support.remains import Remains
 from tests.support.server_process import ServerProcess, supports
@@ -167,7 +166,7 @@ def _passes(options: argparse.Namespace, nemesis: Nemesis, watch: Watch) -> list
         began = time.monotonic()
         with Client(endpoint, transport=transport, seed=1, epoch=number, wait=True) as client:
             watch.follow(client, checker)
-            end = consume(_resting(iter(client), target), checker)
+            end = consume(resting(client, target), checker)
         findings = [str(fault) for fault in checker.judge(end)]
         if end is not None or findings:
             hung = f", after {HUNG_SECONDS:.0f} s without an element" if watch.hung else ""
@@ -179,15 +178,6 @@ def _passes(options: argparse.Namespace, nemesis: Nemesis, watch: Watch) -> list
         number += 1
     print(f"{total} elements in {number} passes: each exactly once and in order per worker")
     return []
-
-
-def _resting(elements: Iterator[Any], target: Target) -> Iterator[Any]:
-    """The elements, with the rests that the nemesis asks for."""
-    for element in elements:
-        if target.rest:
-            seconds, target.rest = target.rest, 0.0
-            time.sleep(seconds)  # the fault
-        yield element
 
 
 def _report(nemesis: Nemesis, looks: Sequence[Look]) -> None:
