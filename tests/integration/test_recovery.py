@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from genserver.client import Client, PeerLost, ServerChanged, ServerStopped
 
+from ..support.server_process import free_ports
 from ..support.servers import PATIENCE, SUPPORT, eventually
 from ..support.trainers import ended
 
@@ -44,25 +43,12 @@ def start(runtime_folder: Path) -> Iterator[Start]:
     runtime_folder.rmdir()
 
 
-def free_ports(count: int) -> int:
-    """The first of ``count`` ports in a row that nobody uses."""
-    for first in np.random.default_rng().integers(20_000, 32_000, 200):
-        try:
-            for port in range(int(first), int(first) + count):
-                with socket.socket() as test:
-                    test.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return int(first)
-    raise AssertionError("no free ports")
-
-
 @pytest.fixture(params=[pytest.param("ipc", marks=pytest.mark.linux), "tcp"])
 def endpoint(request: pytest.FixtureRequest, runtime_folder: Path) -> str:
     """Where a server can be started again."""
     if request.param == "ipc":
         return f"ipc://{runtime_folder}/server"
-    return f"tcp://127.0.0.1:{free_ports(3)}"
+    return f"tcp://127.0.0.1:{free_ports(3)[0]}"
 
 
 def check(got: list[int], workers: int) -> list[int]:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from genserver.client import Client
@@ -20,6 +19,7 @@ from ..support.hashed import LARGE, share
 from ..support.namespaces import IN, OUT, host, why_not
 from ..support.processes import eventually, processes_of
 from ..support.proxy import DOWN, UP, Proxy
+from ..support.remains import shared_memory
 from ..support.servers import Serve
 from ..support.status import ports_of
 from ..support.trainers import ended
@@ -114,16 +114,6 @@ with Client(sys.argv[1], transport="memory") as client:
     print(len(kept), flush=True)
     sys.stdin.readline()
 """
-
-
-def shared_memory(pid: int) -> int:
-    """Bytes of memfds that a process has mapped."""
-    total = 0
-    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-        if "/memfd:" in line:
-            first, _, last = line.partition(" ")[0].partition("-")
-            total += int(last, 16) - int(first, 16)
-    return total
 
 
 def test_what_a_killed_trainer_was_lent_is_given_back(serve: Serve) -> None:
