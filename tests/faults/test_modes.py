@@ -11,8 +11,7 @@ from ..support.checker import Checker, consume, limited
 from ..support.hashed import share
 from ..support.server_process import ServerProcess
 from ..support.servers import Serve
-from ..support.trainers import is_free, kill_in_a_pass
-from .conftest import Serving
+from .conftest import Serving, is_free, kill_in_a_pass
 
 pytestmark = pytest.mark.linux
 

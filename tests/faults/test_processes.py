@@ -18,9 +18,9 @@ from genserver.protocol.worker_end import MAX_STREAMS
 
 from ..support.checker import Checker, consume, limited
 from ..support.hashed import share
-from ..support.processes import SUPPORT, processes_of
+from ..support.processes import SUPPORT, ended, processes_of
 from ..support.servers import Serve
-from ..support.trainers import ended, is_free, kill_in_a_pass
+from .conftest import is_free, kill_in_a_pass
 
 pytestmark = pytest.mark.linux
 

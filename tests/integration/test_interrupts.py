@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ..support.processes import ended
 from ..support.servers import SUPPORT, Serve
-from ..support.trainers import ended
 
 pytest.importorskip("tensorflow")
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from genserver.client import Client, PeerLost, ServerChanged, ServerStopped
 
+from ..support.processes import ended
 from ..support.server_process import free_ports
 from ..support.servers import PATIENCE, SUPPORT, eventually
-from ..support.trainers import ended
 
 Start = Callable[..., subprocess.Popen[str]]
 

@@ -14,8 +14,8 @@ import pytest
 from genserver.client import Client
 from genserver.protocol.worker_end import LEASE
 
+from ..support.processes import ended
 from ..support.servers import Serve, processes_of
-from ..support.trainers import ended
 
 pytestmark = [pytest.mark.soak, pytest.mark.linux]
 MIB = 2**20

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from ..support.processes import ended
 from ..support.servers import Serve
-from ..support.trainers import ended
 
 pytestmark = [pytest.mark.soak, pytest.mark.linux]
 

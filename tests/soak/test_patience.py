@@ -17,12 +17,11 @@ from genserver.protocol.worker_end import LEASE
 from ..support.checker import Checker, consume, limited
 from ..support.hashed import LARGE, share
 from ..support.namespaces import IN, OUT, host, why_not
-from ..support.processes import eventually, processes_of
+from ..support.processes import ended, eventually, processes_of
 from ..support.proxy import DOWN, UP, Proxy
 from ..support.remains import shared_memory
 from ..support.servers import Serve
 from ..support.status import ports_of
-from ..support.trainers import ended
 
 pytestmark = [pytest.mark.soak, pytest.mark.linux]
 
