@@ -4,19 +4,40 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
+from genserver.client import Client
 from genserver.protocol.transport import core, platform
 from genserver.protocol.transport.process import acquire_loop, release_loop
 
-from ..support.processes import eventually
+from ..support.checker import Checker, consume, limited
+from ..support.processes import PATIENCE, ended, eventually
 from ..support.proxy import Proxy
 from ..support.remains import Remains
 from ..support.servers import Serve
 from ..support.status import ports_of
 
 Serving = Callable[..., tuple[str, Proxy]]
+
+#: Holds several streams to each worker, every one of which has brought an element of hashed.py.
+#: The budget keeps them open: what fits would come, and end, without anybody's asking.
+_HOLDER = """
+import sys
+from genserver.client import Client
+
+endpoint, streams, workers = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+client = Client(endpoint, memory_budget=10_000)
+passes = [iter(client) for _ in range(streams)]
+for elements in passes:
+    seen = set()
+    while len(seen) < workers:
+        seen.add(int(next(elements)[0][0]))
+print("all", flush=True)
+sys.stdin.readline()
+"""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -64,3 +85,29 @@ def through_proxy(serve: Serve) -> Iterator[Serving]:
     yield start
     for proxy in proxies:
         proxy.close()
+
+
+def kill_in_a_pass(endpoint: str, streams: int, workers: int) -> None:
+    """SIGKILL a trainer that has so many streams open to each worker."""
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", _HOLDER, endpoint, str(streams), str(workers)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as trainer,
+        ended(trainer),
+    ):  # fmt: skip
+        assert trainer.stdout is not None
+        assert trainer.stdout.readline() == "all\n"
+
+
+def is_free(endpoint: str, each: Sequence[int | None]) -> bool:
+    """Whether a trainer gets its whole pass, soon: a dead one is not noticed in an instant."""
+
+    def whole() -> bool:
+        checker = Checker(each)
+        with Client(endpoint) as client, limited(client, PATIENCE):
+            end = consume(client, checker)
+        checker.check(end)
+        return end is None
+
+    return eventually(whole)

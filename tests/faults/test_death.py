@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from genserver.client import Client, ServerStopped, WorkerDied
+from genserver.client import Client, ServerChanged, ServerStopped, WorkerDied
 
 from ..support.checker import Checker, consume, limited
 from ..support.hashed import share
@@ -145,8 +145,8 @@ def test_a_server_that_is_started_again_is_found_again(
     assert end is None
 
 
-def test_another_server_at_the_same_port_is_refused(serve: Serve) -> None:
-    """What it serves is something else: one typed error, never a mixture."""
+def test_another_server_at_the_same_port_is_refused() -> None:
+    """What it serves is something else: `ServerChanged`, never a mixture."""
     checker = new_checker()
     with ServerProcess("hashed:seeking", workers=WORKERS, arguments=ARGUMENTS) as server:
         with Client(server.endpoint, transport="tcp", seed=1) as client, limited(client, LIMIT):
@@ -157,6 +157,7 @@ def test_another_server_at_the_same_port_is_refused(serve: Serve) -> None:
             server.start()
             end = consume(elements, checker)
         checker.check(end)
+        assert isinstance(end, ServerChanged)
         assert "hashed:counting" in str(end)
 
 
@@ -174,7 +175,7 @@ def test_a_server_that_is_stopped_by_its_own_program_is_an_error_at_once(serve: 
 
 
 def test_a_killed_supervisor_takes_its_workers_with_it(chance: random.Random) -> None:
-    """SIGKILL under load: within a second nothing of the server runs, and it starts again."""
+    """SIGKILL under load: soon nothing of the server runs, and it starts again."""
     with ServerProcess("hashed:seeking", workers=WORKERS, arguments=ARGUMENTS) as server:
         workers = server.worker_pids()
         assert sorted(workers) == [0, 1]
@@ -182,7 +183,7 @@ def test_a_killed_supervisor_takes_its_workers_with_it(chance: random.Random) ->
             elements = iter(client)
             assert consume(elements, new_checker(), limit=100) is None
             os.kill(server.pid, signal.SIGKILL)
-            assert eventually(lambda: not any(map(alive, workers.values())), 1.0)
+            assert eventually(lambda: not any(map(alive, workers.values())))
         server.kill()
         server.start()
         checker = new_checker()

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 from genserver.client import Client, PeerLost, WorkerDied
 from genserver.protocol import trainer_end, watch
+from genserver.protocol.worker_end import MAX_STREAMS
 
 from ..support.checker import Checker, consume, limited
 from ..support.hashed import share
-from ..support.processes import PATIENCE, SUPPORT
 from ..support.server_process import ServerProcess
 from ..support.servers import Serve
-from .conftest import Serving
+from .conftest import Serving, is_free, kill_in_a_pass
 
 pytestmark = pytest.mark.linux
 
@@ -68,28 +65,10 @@ def test_a_host_that_is_lost_is_an_error_in_every_mode(
 def test_a_dead_trainer_leaves_the_server_to_the_next_in_every_mode(
     serve: Serve, recovery: str
 ) -> None:
-    """SIGKILL in the middle of a pass; then a whole pass."""
-    server = serve("hashed:seeking", workers=WORKERS, arguments=ARGUMENTS, recovery=recovery)
-    code = (
-        "import sys; from genserver.client import Client; elements = iter(Client(sys.argv[1])); "
-        "next(elements); print('first', flush=True); sum(1 for _ in elements)"
-    )
-    trainer = subprocess.Popen(
-        [sys.executable, "-c", code, server.endpoint],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=SUPPORT,
-    )
-    assert trainer.stdout is not None
-    with trainer.stdout:
-        assert trainer.stdout.readline() == "first\n"
-        trainer.kill()
-        trainer.wait(PATIENCE)
-    checker = new_checker()
-    with Client(server.endpoint) as client, limited(client, LIMIT):
-        end = consume(client, checker)
-    checker.check(end)
-    assert end is None
+    """SIGKILL while it holds all streams that a worker may have; then a whole pass."""
+    server = serve("hashed:seeking", workers=WORKERS, arguments={"n": N}, recovery=recovery)
+    kill_in_a_pass(server.endpoint, MAX_STREAMS, WORKERS)
+    assert is_free(server.endpoint, [share(worker, WORKERS, N) for worker in range(WORKERS)])
 
 
 def test_random_elements_go_on_when_their_server_returns() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from genserver.client import Client
 from ..support import nemesis
 from ..support.checker import Checker, consume, limited
 from ..support.hashed import share
-from ..support.nemesis import FAULTS, Fault, Nemesis, Target, possible
+from ..support.nemesis import FAULTS, Fault, Nemesis, Target, possible, resting
 from ..support.processes import eventually
 from ..support.proxy import Proxy
 from ..support.server_process import ServerProcess, supports
@@ -54,6 +55,19 @@ def test_what_fails_is_said_and_ends_it() -> None:
     assert "x: the server is not ready" in at_work.failure
 
 
+def test_a_trainer_rests_once_where_it_is_asked_to() -> None:
+    """Before the next element; the others come at once."""
+    target = Target(None, None)  # type: ignore[arg-type]  # unused
+    elements = resting("abc", target)
+    assert next(elements) == "a"
+    target.rest = 0.2
+    began = time.monotonic()
+    assert next(elements) == "b"
+    assert time.monotonic() - began >= 0.2
+    assert target.rest == 0.0
+    assert list(elements) == ["c"]
+
+
 def test_short_faults_of_all_kinds_leave_a_pass_right(
     tmp_path: Path, chance: random.Random, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,7 +84,7 @@ def test_short_faults_of_all_kinds_leave_a_pass_right(
     ):
         target = Target(server, proxy, str(tmp_path))
         with Nemesis(target, possible(names), chance.randrange(2**32), 0.02) as at_work:
-            end = consume(client, checker)
+            end = consume(resting(client, target), checker)
             assert eventually(lambda: len(at_work.done) >= 10)
     checker.check(end)
     assert end is None

@@ -14,11 +14,13 @@ from contextlib import contextmanager
 import pytest
 from genserver.client import Client
 from genserver.protocol import trainer_end
+from genserver.protocol.worker_end import MAX_STREAMS
 
 from ..support.checker import Checker, consume, limited
 from ..support.hashed import share
-from ..support.processes import SUPPORT, processes_of
+from ..support.processes import SUPPORT, ended, processes_of
 from ..support.servers import Serve
+from .conftest import is_free, kill_in_a_pass
 
 pytestmark = pytest.mark.linux
 
@@ -47,11 +49,12 @@ def test_a_stopped_worker_is_waited_for(
     serve: Serve, chance: random.Random, transport: str
 ) -> None:
     """At five random elements for 0.2 s: the other one's elements come, then its own."""
+    # In the second half the next element might be nobody's but the stopped one's.
     server = serve("hashed:seeking", workers=WORKERS, arguments=ARGUMENTS)
     checker = new_checker()
     with Client(server.endpoint, transport=transport) as client, limited(client, LIMIT):
         elements = iter(client)
-        for moment in sorted(chance.sample(range(1, N), 5)):
+        for moment in sorted(chance.sample(range(1, N // 2), 5)):
             assert consume(elements, checker, limit=moment) is None
             with stopped(chance.choice(processes_of(server.pid)), 0.2):
                 assert consume(elements, checker, limit=moment + 1) is None
@@ -113,13 +116,13 @@ print("right", flush=True)
 @contextmanager
 def trainer(endpoint: str, transport: str = "auto") -> Iterator[subprocess.Popen[str]]:
     """A trainer in a process of its own; it says how many elements it took, now and then."""
-    with subprocess.Popen(
-        [sys.executable, "-c", TRAINER, endpoint, transport], stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", TRAINER, endpoint, transport], stdout=subprocess.PIPE, text=True
+        ) as process,
+        ended(process),
+    ):
+        yield process
 
 
 def read(process: subprocess.Popen[str]) -> str:
@@ -142,13 +145,8 @@ def test_a_stopped_trainer_goes_on_where_it_was(serve: Serve, transport: str) ->
 
 
 def test_a_killed_trainer_frees_the_server_for_the_next(serve: Serve) -> None:
-    """SIGKILL in the middle of a pass, twice; then a whole pass."""
-    arguments = {**ARGUMENTS, "pause": 0.0001}  # the dead ones' windows are filled, too
-    server = serve("hashed:seeking", workers=WORKERS, arguments=arguments)
+    """SIGKILL to two, which hold all streams that a worker may have; then a whole pass."""
+    server = serve("hashed:seeking", workers=WORKERS, arguments={"n": N})
     for _ in range(2):
-        with trainer(server.endpoint) as process:
-            assert read(process).isdigit()
-    checker = new_checker()
-    with Client(server.endpoint) as client, limited(client, LIMIT):
-        assert consume(client, checker) is None
-    checker.check()
+        kill_in_a_pass(server.endpoint, MAX_STREAMS // 2, WORKERS)
+    assert is_free(server.endpoint, [share(worker, WORKERS, N) for worker in range(WORKERS)])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ..support.processes import ended
 from ..support.servers import SUPPORT, Serve
 
 pytest.importorskip("tensorflow")
@@ -34,12 +35,14 @@ except KeyboardInterrupt:
 @contextmanager
 def trainer(endpoint: str) -> Iterator[subprocess.Popen[str]]:
     """A process that reads an endpoint's elements; killed if it is still there."""
-    with subprocess.Popen(
-        [sys.executable, "-c", TRAINER, endpoint], text=True, cwd=SUPPORT,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as training:  # fmt: skip
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", TRAINER, endpoint], text=True, cwd=SUPPORT,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) as training,
+        ended(training, 60.0),  # TensorFlow's import is the longest part
+    ):  # fmt: skip
         yield training
-        training.kill()
 
 
 def go(training: subprocess.Popen[str], statement: str = "") -> None:
@@ -80,8 +83,8 @@ def test_ctrl_c_is_heard_while_nobody_answers(serve: Serve) -> None:
         server.stop()
         go(training)
         assert training.stderr is not None
-        while "is it started?" not in training.stderr.readline():
-            assert training.poll() is None
+        while "is it started?" not in (line := training.stderr.readline()):
+            assert line, "it ended"
         training.send_signal(signal.SIGINT)
         assert said(training) == "interrupted"
 

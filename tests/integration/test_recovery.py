@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from genserver.client import Client, PeerLost, ServerChanged, ServerStopped
 
+from ..support.processes import ended
+from ..support.server_process import free_ports
 from ..support.servers import PATIENCE, SUPPORT, eventually
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -43,25 +43,12 @@ def start(runtime_folder: Path) -> Iterator[Start]:
     runtime_folder.rmdir()
 
 
-def free_ports(count: int) -> int:
-    """The first of ``count`` ports in a row that nobody uses."""
-    for first in np.random.default_rng().integers(20_000, 32_000, 200):
-        try:
-            for port in range(int(first), int(first) + count):
-                with socket.socket() as test:
-                    test.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return int(first)
-    raise AssertionError("no free ports")
-
-
 @pytest.fixture(params=[pytest.param("ipc", marks=pytest.mark.linux), "tcp"])
 def endpoint(request: pytest.FixtureRequest, runtime_folder: Path) -> str:
     """Where a server can be started again."""
     if request.param == "ipc":
         return f"ipc://{runtime_folder}/server"
-    return f"tcp://127.0.0.1:{free_ports(3)}"
+    return f"tcp://127.0.0.1:{free_ports(3)[0]}"
 
 
 def check(got: list[int], workers: int) -> list[int]:
@@ -204,17 +191,16 @@ def test_a_trainer_that_slept_beyond_its_lease_goes_on(runtime_folder: Path) -> 
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        assert trainer.stdout is not None
-        assert [int(trainer.stdout.readline()) for _ in range(20)] == list(range(20))
-        trainer.send_signal(signal.SIGSTOP)
-        assert not eventually(lambda: trainer.poll() is not None, 2.5)  # it is stopped so long
-        trainer.send_signal(signal.SIGCONT)
-        rest, said = trainer.communicate(timeout=PATIENCE)
+        with trainer, ended(trainer):
+            assert trainer.stdout is not None
+            assert [trainer.stdout.readline() for _ in range(20)] == [f"{n}\n" for n in range(20)]
+            trainer.send_signal(signal.SIGSTOP)
+            assert not eventually(lambda: trainer.poll() is not None, 2.5)  # it is stopped so long
+            trainer.send_signal(signal.SIGCONT)
+            rest, said = trainer.communicate(timeout=PATIENCE)
         assert [int(line) for line in rest.split()] == list(range(20, 150))
         assert "it had given up this trainer, which was silent for too long" in said
     finally:
-        trainer.kill()
-        trainer.communicate(timeout=PATIENCE)
         server.send_signal(signal.SIGINT)
         server.communicate(timeout=PATIENCE)
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from ..support.servers import PATIENCE, Serve
+from ..support.processes import ended
+from ..support.servers import Serve
 
 pytestmark = [pytest.mark.soak, pytest.mark.linux]
 
 KILLS = 20
 #: Steps of a training run: several passes, whose workers end at different elements.
 STEPS = 60
+#: Seconds that one life may take, TensorFlow's import with it.
+LIFE = 120.0
 
 TRAINER = """
 import hashlib, os, sys
@@ -56,16 +60,15 @@ for values, numbers in dataset.repeat().batch(3).prefetch(4).take(steps - int(st
 class Trainer:
     """One life of a training run, step by step."""
 
-    def __init__(self, endpoint: str, folder: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", TRAINER, endpoint, str(folder), str(STEPS)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
         self.began = int(self._read()[1])
 
     def _read(self) -> list[str]:
         assert self._process.stdout is not None
-        return self._process.stdout.readline().split()
+        line = self._process.stdout.readline()
+        assert line, "it ended"
+        return line.split()
 
     def digests(self, until: int) -> dict[int, str]:
         """What each step up to that one makes of the bytes of all steps before it."""
@@ -79,10 +82,18 @@ class Trainer:
                 self._process.stdin.flush()
         return found
 
-    def end(self) -> None:
-        """By SIGKILL, as an out-of-memory killer does it."""
-        self._process.send_signal(signal.SIGKILL)
-        self._process.communicate(timeout=PATIENCE)
+
+@contextmanager
+def living(endpoint: str, folder: Path) -> Iterator[Trainer]:
+    """One life, which ends by SIGKILL, as an out-of-memory killer does it."""
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", TRAINER, endpoint, str(folder), str(STEPS)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as process,
+        ended(process, LIFE),
+    ):  # fmt: skip
+        yield Trainer(process)
 
 
 def test_a_run_that_is_killed_twenty_times_has_the_data_of_one_that_was_not(
@@ -93,20 +104,17 @@ def test_a_run_that_is_killed_twenty_times_has_the_data_of_one_that_was_not(
     seed = int(os.environ.get("GENSERVER_TEST_SEED", time.time_ns()))
     chance = random.Random(seed)
     endpoint = serve("uneven", workers=3).endpoint
-    trainer = Trainer(endpoint, tmp_path / "whole")
-    whole = trainer.digests(STEPS)
-    trainer.end()
+    with living(endpoint, tmp_path / "whole") as trainer:
+        whole = trainer.digests(STEPS)
     with capsys.disabled():
         sys.stdout.write(f"\nGENSERVER_TEST_SEED={seed}\n")
     for kill in range(KILLS):
         k = chance.randrange(1, STEPS)
-        first = Trainer(endpoint, tmp_path / str(kill))
-        assert first.digests(k) == {step: whole[step] for step in range(1, k + 1)}
-        first.end()
-        second = Trainer(endpoint, tmp_path / str(kill))
-        assert second.began == k // 5 * 5
-        rest = second.digests(STEPS)
-        second.end()
+        with living(endpoint, tmp_path / str(kill)) as first:
+            assert first.digests(k) == {step: whole[step] for step in range(1, k + 1)}
+        with living(endpoint, tmp_path / str(kill)) as second:
+            assert second.began == k // 5 * 5
+            rest = second.digests(STEPS)
         assert rest == {step: whole[step] for step in range(second.began + 1, STEPS + 1)}
         with capsys.disabled():
             sys.stdout.write(f"killed in step {k}, went on after {second.began}: bitwise equal\n")

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from genserver.client import Client
@@ -18,8 +17,9 @@ from genserver.protocol.worker_end import LEASE
 from ..support.checker import Checker, consume, limited
 from ..support.hashed import LARGE, share
 from ..support.namespaces import IN, OUT, host, why_not
-from ..support.processes import eventually, processes_of
+from ..support.processes import ended, eventually, processes_of
 from ..support.proxy import DOWN, UP, Proxy
+from ..support.remains import shared_memory
 from ..support.servers import Serve
 from ..support.status import ports_of
 
@@ -115,27 +115,19 @@ with Client(sys.argv[1], transport="memory") as client:
 """
 
 
-def shared_memory(pid: int) -> int:
-    """Bytes of memfds that a process has mapped."""
-    total = 0
-    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-        if "/memfd:" in line:
-            first, _, last = line.partition(" ")[0].partition("-")
-            total += int(last, 16) - int(first, 16)
-    return total
-
-
 def test_what_a_killed_trainer_was_lent_is_given_back(serve: Serve) -> None:
     """SIGKILL while it holds 20 MB: what is kept for it to return goes with its lease."""
     server = serve("hashed:open_ended", workers=1, arguments={"nbytes": LARGE})
     (worker,) = processes_of(server.pid)
     before = shared_memory(worker)
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, server.endpoint],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as holder:  # fmt: skip
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", HOLDER, server.endpoint],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as holder,
+        ended(holder),
+    ):  # fmt: skip
         assert holder.stdout is not None
         assert holder.stdout.readline() == "20\n"
         assert shared_memory(worker) > before + 20 * LARGE
-        holder.kill()
     assert eventually(lambda: shared_memory(worker) <= before, LEASE + DEAD_AFTER)

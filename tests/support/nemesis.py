@@ -12,17 +12,20 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from .processes import eventually
 from .proxy import DOWN, UP, Proxy, Toxics
 from .server_process import ServerProcess, supports
 
-__all__ = ["FAULTS", "Fault", "Nemesis", "Target", "possible"]
+__all__ = ["FAULTS", "Fault", "Nemesis", "Target", "possible", "resting"]
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -33,7 +36,7 @@ class Target:
     proxy: Proxy
     #: Where the generator looks for orders (hashed.py), or "".
     orders: str = ""
-    #: The trainer rests for so many seconds before its next element; it sets this back.
+    #: The trainer rests for so many seconds before its next element; `resting` sets this back.
     rest: float = 0.0
 
 
@@ -177,6 +180,15 @@ def possible(names: Sequence[str] | None = None) -> list[Fault]:
     """The faults of these names, or all, that this build can survive."""
     chosen = [fault for fault in FAULTS if names is None or fault.name in names]
     return [fault for fault in chosen if not fault.needs or supports(fault.needs)]
+
+
+def resting(elements: Iterable[T], target: Target) -> Iterator[T]:
+    """The elements as a trainer takes them that rests where the nemesis asks for it."""
+    for element in elements:
+        if target.rest:
+            seconds, target.rest = target.rest, 0.0
+            time.sleep(seconds)  # the fault
+        yield element
 
 
 @dataclass(slots=True)

@@ -1,12 +1,16 @@
-"""Processes as /proc shows them, and waiting for a condition. Imports no pytest."""
+"""Processes: as /proc shows them, their bounds, and waiting for a condition. Imports no pytest."""
 
 from __future__ import annotations
 
+import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-__all__ = ["PATIENCE", "SUPPORT", "alive", "eventually", "processes_of"]
+__all__ = ["PATIENCE", "SUPPORT", "alive", "ended", "eventually", "processes_of"]
 
 #: Where the generators are that tests serve.
 SUPPORT = Path(__file__).parent
@@ -45,3 +49,20 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@contextmanager
+def ended(process: subprocess.Popen[Any], seconds: float = 2 * PATIENCE) -> Iterator[None]:
+    """The process is killed when the block ends, and after so many seconds in any case.
+
+    Whoever waits for what it prints then reads its end.
+    """
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        process.kill()
+        process.wait(PATIENCE)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .processes import alive, processes_of
 
-__all__ = ["Remains"]
+__all__ = ["Remains", "shared_memory"]
 
 #: What genserver's descriptors are, by the beginning of what /proc says of them.
 _KINDS = ("socket:", "pipe:", "anon_inode:[eventfd]", "anon_inode:[eventpoll]", "/memfd:")
@@ -24,7 +24,7 @@ class Remains:
     def __init__(self) -> None:
         self._children = set(filter(alive, processes_of(os.getpid())))
         self._descriptors = _descriptors()
-        self._memory = _mapped_memory()
+        self._memory = shared_memory()
         self._threads = _threads()
 
     def since(self) -> dict[str, object]:
@@ -33,7 +33,7 @@ class Remains:
         found = {
             "processes": sorted(set(filter(alive, processes_of(os.getpid()))) - self._children),
             "descriptors": dict(_descriptors() - self._descriptors),
-            "bytes of shared memory": max(0, _mapped_memory() - self._memory),
+            "bytes of shared memory": max(0, shared_memory() - self._memory),
             "threads": sorted(threads),
         }
         return {name: what for name, what in found.items() if what}
@@ -56,10 +56,10 @@ def _descriptors() -> Counter[str]:
     return kinds
 
 
-def _mapped_memory() -> int:
-    """Bytes of memfds that this process has mapped."""
+def shared_memory(pid: int | None = None) -> int:
+    """Bytes of memfds that a process has mapped; by default this one."""
     total = 0
-    for line in Path("/proc/self/maps").read_text().splitlines():
+    for line in Path(f"/proc/{pid or os.getpid()}/maps").read_text().splitlines():
         if "/memfd:" in line:
             first, _, last = line.partition(" ")[0].partition("-")
             total += int(last, 16) - int(first, 16)
