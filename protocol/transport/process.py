@@ -107,11 +107,10 @@ class _Process:
         """Have KeyboardInterrupt raised when the main thread comes out of what may have swallowed
         it; where that is still to come, this changes nothing."""
         frame = sys._current_frames().get(threading.main_thread().ident or 0)
-        if frame is not None and frame.f_code in _swallowing and not self.repeated:
-            self.repeated = True
+        callers = (frame, frame and frame.f_back)  # what is swallowed was raised in a callee
+        self.repeated = not self.repeated and any(f and f.f_code in _swallowing for f in callers)
+        if self.repeated:
             _thread.interrupt_main()
-        else:
-            self.repeated = False
 
     def hook_signals(self) -> None:
         """Learn of signals: Python's handlers do not run while TensorFlow waits inside next().
