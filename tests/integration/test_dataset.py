@@ -238,27 +238,6 @@ def test_a_deleted_iterator_frees_its_streams(serve: Serve, tmp_path: Path) -> N
     assert eventually(lambda: not list(tmp_path.iterdir()))
 
 
-def test_datasets_that_are_gone_hold_nothing(serve: Serve, tmp_path: Path) -> None:
-    """Twenty datasets made, read and dropped leave no stream, descriptor or thread behind."""
-    # Declared, or the generator that found the spec would wait for its first trainer.
-    server = serve("tidy", workers=2, arguments={"folder": str(tmp_path)}, spec="int64[]")
-
-    def once() -> None:
-        next(iter(from_server(server.endpoint)))
-        gc.collect()
-
-    def descriptors() -> int:
-        return len(os.listdir("/proc/self/fd"))
-
-    once()
-    assert eventually(lambda: not list(tmp_path.iterdir()))
-    before = descriptors()
-    for _ in range(20):
-        once()
-    assert eventually(lambda: not list(tmp_path.iterdir()))
-    assert eventually(lambda: descriptors() <= before)
-
-
 def test_zip_of_one_dataset_with_itself_gives_two_passes(serve: Serve) -> None:
     """Two streams of one dataset at once, each whole, with their own epochs."""
     dataset = from_server(serve("numbered", workers=2).endpoint)

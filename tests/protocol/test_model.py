@@ -152,6 +152,6 @@ class PairMachine(RuleBasedStateMachine):
 
 TestPair = PairMachine.TestCase
 TestPair.settings = settings(
-    max_examples=400, stateful_step_count=50, report_multiple_bugs=False,
+    max_examples=150, stateful_step_count=50, report_multiple_bugs=False,
     phases=[Phase.reuse, Phase.generate, Phase.shrink],
 )  # fmt: skip

@@ -1,12 +1,21 @@
-"""The small worlds of tests/protocol/test_worlds.py with more bad luck: minutes of exploring."""
+"""The small worlds of tests/protocol/test_worlds.py with more bad luck, and more of the random ones
+of test_model.py: minutes of exploring."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 
+from ..protocol.test_model import PairMachine
 from ..support.world import Faults, World, explore
 
 pytestmark = pytest.mark.soak
+
+
+class TestMorePairs(PairMachine.TestCase):  # type: ignore[misc]  # made at run time
+    """More of the random worlds of test_model.py."""
+
+    settings = settings(max_examples=2000, stateful_step_count=50)
 
 
 @pytest.mark.parametrize(
