@@ -12,7 +12,7 @@ from ..support.world import Faults, World, explore
 pytestmark = pytest.mark.soak
 
 
-class TestMorePairs(PairMachine.TestCase):  # type: ignore[misc]  # made at run time
+class TestMorePairs(PairMachine.TestCase):
     """More of the random worlds of test_model.py."""
 
     settings = settings(max_examples=2000, stateful_step_count=50)
