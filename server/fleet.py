@@ -71,7 +71,7 @@ class Fleet:
     failure: str = ""
     stopping: bool = False
     ready: bool = False
-    #: Of the generator's arguments.
+    #: Of the generator's arguments, which may be large: made once.
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -114,14 +114,14 @@ class Fleet:
         """A worker's process ended. ``chance`` is a random number from 0 to 1."""
         worker = self.workers[index]
         planned = worker.leaving and death.code == 0
-        killed, worker.ends, worker.leaving = worker.ends, "", False
+        known, worker.ends, worker.leaving = worker.ends, "", False
         if worker.state in (WorkerState.STOPPING, WorkerState.FAILED):
             worker.state = next_state(worker.state, WorkerEvent.EXIT)
             return []
         if planned and self.ready:
             return self._retry(worker, worker.lives.left(), now)
-        if killed:
-            death = replace(death, cause=killed)
+        if known:
+            death = replace(death, cause=known)
         worker.cause = death.cause
         name = f"worker {index} (pid {worker.pid})"
         verdict: Restart | GiveUp = GiveUp(death.cause)

@@ -11,7 +11,13 @@ from genserver.protocol.link import Pauses
 
 from .lives import Making
 
-__all__ = ["Reading", "StallWatch"]
+__all__ = ["Reading", "StallWatch", "tick_for"]
+
+
+def tick_for(limit: float | None, shortest: float, longest: float) -> float:
+    """Seconds between two looks at a page, or two notes on it: four within the time limit of an
+    element, if there is one, so that a worker which makes elements is seen to."""
+    return longest if limit is None else min(longest, max(shortest, limit / 4))
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from .lives import Death
 from .printer import OutputReader, Printer
 from .reports import Start, Stop, parse_report
 from .spawn import WorkerProcess, describe_exit
+from .stalls import tick_for
 
 __all__ = ["Supervisor"]
 
@@ -70,8 +71,7 @@ class Supervisor:
         self._fleet = Fleet(config, usable_cores(), host_id())
         self._processes: dict[int, WorkerProcess] = {}
         self._loop = Loop()
-        wanted = TICK_SECONDS if config.item_timeout is None else config.item_timeout / 4
-        self._loop.tick_every = min(TICK_SECONDS, max(SHORTEST_TICK, wanted))
+        self._loop.tick_every = tick_for(config.item_timeout, SHORTEST_TICK, TICK_SECONDS)
         self._endpoint = config.endpoint
         self._control: ControlEnd | None = None
         self._exit = ExitCode.OK
@@ -115,13 +115,16 @@ class Supervisor:
                 signal.signal(number, signal.SIG_IGN)
 
     def _execute(self, actions: list[Action]) -> None:
+        stillborn: dict[int, Death] = {}
         for action in actions:
             if isinstance(action, Spawn):
-                self._spawn(action)
+                try:
+                    self._spawn(action)
+                except OSError as error:  # no memory, descriptors or processes left: perhaps later
+                    stillborn[action.index] = Death(f"its process cannot be started: {error}")
             elif isinstance(action, Tell):
-                told = self._processes.get(action.index)
-                if told is not None:  # else it could not be started
-                    told.tell(action.command)
+                if action.index not in stillborn:
+                    self._processes[action.index].tell(action.command)
             elif isinstance(action, Publish):
                 assert self._control is not None  # made before the first action
                 self._control.publish()
@@ -136,15 +139,12 @@ class Supervisor:
             elif isinstance(action, Abort):
                 self._failure, self._exit = action.text, action.code
                 self._stop("failed: " + action.text.partition("\n")[0], drain=False)
+        for index, death in stillborn.items():
+            self._execute(self._fleet.exited(index, death, time.monotonic(), _chance()))
 
     def _spawn(self, spawn: Spawn) -> None:
         index = spawn.index
-        try:
-            process = self._processes[index] = self._launcher.take(spawn)
-        except OSError as error:  # no memory, descriptors or processes left: perhaps later
-            death = Death(f"its process cannot be started: {error}")
-            self._execute(self._fleet.exited(index, death, time.monotonic(), _chance()))
-            return
+        process = self._processes[index] = self._launcher.take(spawn)
         process.tell(Start())
         self._fleet.spawned(index, process.pid)
         self._loop.add(process.fd, lambda: self._read_reports(index))

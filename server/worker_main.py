@@ -48,6 +48,7 @@ from .run import Rules
 from .runner import Runner, StopRequested, loaded, searched
 from .source import load_source
 from .spawn import STACKS_SIGNAL
+from .stalls import tick_for
 
 __all__ = ["main"]
 
@@ -57,6 +58,8 @@ logger = logging.getLogger("genserver")
 GOODBYE_SECONDS = 1.0
 #: Bounds a wait for the supervisor, in seconds.
 TURN_SECONDS = 0.5
+#: Between two ticks, where the time limit of elements is short.
+SHORTEST_TICK = 0.02
 #: How long (seconds) a generator in pure Python may keep the I/O thread from the interpreter. The
 #: default of 5 ms is paid at each of the five or so hand-overs of a message: elements of 50 ms
 #: reached 0.81 of the bare loops with it and 0.93 with this (benchmarks/limits.py).
@@ -98,20 +101,15 @@ def _no_terminal(*_args: object, **_options: object) -> None:
     )
 
 
-#: Seconds between two ticks, if the time limit of elements is short.
-SHORTEST_TICK = 0.02
-
-
 class _Process:
     def __init__(self, config: dict[str, Any], down: int, up: int, page: ProgressPage) -> None:
         self._config = config
         self._up = up
         self._index: int = config["index"]
         self._loop = Loop()
-        if config["item_timeout"] is not None:
-            # The page must show that elements are being made before the supervisor judges.
-            often = max(SHORTEST_TICK, config["item_timeout"] / 4)
-            self._loop.tick_every = min(self._loop.tick_every, often)
+        # The page must show that elements are being made before the supervisor judges.
+        longest = self._loop.tick_every
+        self._loop.tick_every = tick_for(config["item_timeout"], SHORTEST_TICK, longest)
         self._router = Router()
         self._data = make_data_end(self._loop, self._router, config["ipc"])
         self._down = down

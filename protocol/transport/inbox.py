@@ -6,6 +6,7 @@ TensorFlow can neither cancel nor delete a generator that blocks (design 3).
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -63,10 +64,9 @@ class Inbox:
         Not what the main thread reads itself, which has its own KeyboardInterrupt.
         """
         with self._changed:
-            self._interrupted_until = time.monotonic() + INTERRUPT_LASTS
-            if self._starved:
-                self._error = self._error or Interrupted()
-                self._changed.notify_all()
+            lasts = math.inf if self._starved else INTERRUPT_LASTS
+            self._interrupted_until = time.monotonic() + lasts
+            self._changed.notify_all()
 
     def take_all(self) -> tuple[list[tuple[int, Delivery]], list[int]]:
         """Take all that has arrived; also which streams have ended, whose last delivery is then

@@ -17,6 +17,8 @@ __all__ = ["Loop"]
 
 #: The longest sleep, in seconds: bounds what a lost wake-up could cost.
 LONGEST_WAIT = 0.5
+#: Between two ticks, in seconds, unless told otherwise.
+TICK_SECONDS = 0.25
 #: Messages of one source that are handled before the others get their turn.
 BURST = 64
 
@@ -35,8 +37,8 @@ class Loop:
         self._next_tick = 0.0
         self.on_signal: Callable[[int], None] | None = None
         self._poller.add(self._wake_up.reader)
-        #: Seconds between ticks; ``hurry`` shortens the next wait.
-        self.tick_every = 0.25
+        #: Seconds; ``hurry`` shortens the next wait.
+        self.tick_every = TICK_SECONDS
         self._hurry_at = float("inf")
 
     def call(self, function: Callable[[], None]) -> None:

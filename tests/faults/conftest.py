@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 import secrets
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -14,7 +12,7 @@ from genserver.protocol.transport import core, platform
 from genserver.protocol.transport.process import acquire_loop, release_loop
 
 from ..support.checker import Checker, consume, limited
-from ..support.processes import PATIENCE, ended, eventually
+from ..support.processes import PATIENCE, eventually, program
 from ..support.proxy import Proxy
 from ..support.remains import Remains
 from ..support.servers import Serve
@@ -89,13 +87,7 @@ def through_proxy(serve: Serve) -> Iterator[Serving]:
 
 def kill_in_a_pass(endpoint: str, streams: int, workers: int) -> None:
     """SIGKILL a trainer that has so many streams open to each worker."""
-    with (
-        subprocess.Popen(
-            [sys.executable, "-c", _HOLDER, endpoint, str(streams), str(workers)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        ) as trainer,
-        ended(trainer),
-    ):  # fmt: skip
+    with program(_HOLDER, endpoint, streams, workers) as trainer:
         assert trainer.stdout is not None
         assert trainer.stdout.readline() == "all\n"
 

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from genserver.protocol.worker_end import MAX_STREAMS
 
 from ..support.checker import Checker, consume, limited
 from ..support.hashed import share
-from ..support.processes import SUPPORT, ended, processes_of
+from ..support.processes import SUPPORT, processes_of, program
 from ..support.servers import Serve
 from .conftest import is_free, kill_in_a_pass
 
@@ -116,12 +115,7 @@ print("right", flush=True)
 @contextmanager
 def trainer(endpoint: str, transport: str = "auto") -> Iterator[subprocess.Popen[str]]:
     """A trainer in a process of its own; it says how many elements it took, now and then."""
-    with (
-        subprocess.Popen(
-            [sys.executable, "-c", TRAINER, endpoint, transport], stdout=subprocess.PIPE, text=True
-        ) as process,
-        ended(process),
-    ):
+    with program(TRAINER, endpoint, transport) as process:
         yield process
 
 

@@ -196,6 +196,11 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+def threads() -> list[threading.Thread]:
+    """Without those of TensorFlow that have called Python in an earlier test."""
+    return [t for t in threading.enumerate() if not isinstance(t, threading._DummyThread)]
+
+
 def test_fifty_datasets_leave_nothing_behind(serve: Serve, tmp_path: Path) -> None:
     """Made, read three elements of, deleted: threads, descriptors, streams and processes are back
     where they were."""
@@ -210,26 +215,20 @@ def test_fifty_datasets_leave_nothing_behind(serve: Serve, tmp_path: Path) -> No
         for _ in range(3):
             next(iterator)
 
-    def threads() -> set[str]:
-        # TensorFlow's own pool threads that have run Python once stay as dummies.
-        return {t.name for t in threading.enumerate() if "Dummy" not in t.name}
+    def names() -> set[str]:
+        return {thread.name for thread in threads()}
 
     once()
     gc.collect()  # an earlier test's iterator, kept by a cycle of references
-    assert eventually(lambda: "genserver-io" not in threads() and not list(tmp_path.iterdir()))
-    before = descriptors(), threads()
+    assert eventually(lambda: "genserver-io" not in names() and not list(tmp_path.iterdir()))
+    before = descriptors(), names()
     for _ in range(50):
         once()
     gc.collect()
     assert eventually(lambda: not list(tmp_path.iterdir()))  # every generator was closed
     # Less than before is what an earlier test had left.
-    assert eventually(lambda: descriptors() <= before[0] and threads() <= before[1])
+    assert eventually(lambda: descriptors() <= before[0] and names() <= before[1])
     assert processes_of(server.pid) == workers
-
-
-def threads() -> list[threading.Thread]:
-    """Without those of TensorFlow that have called Python in an earlier test."""
-    return [t for t in threading.enumerate() if not isinstance(t, threading._DummyThread)]
 
 
 def test_ten_servers_leave_nothing_behind(serve: Serve, runtime_folder: Path) -> None:

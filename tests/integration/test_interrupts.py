@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from ..support.processes import ended
-from ..support.servers import SUPPORT, Serve
+from ..support.processes import program
+from ..support.servers import Serve
 
 pytest.importorskip("tensorflow")
 
@@ -35,13 +34,8 @@ except KeyboardInterrupt:
 @contextmanager
 def trainer(endpoint: str) -> Iterator[subprocess.Popen[str]]:
     """A process that reads an endpoint's elements; killed if it is still there."""
-    with (
-        subprocess.Popen(
-            [sys.executable, "-c", TRAINER, endpoint], text=True, cwd=SUPPORT,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        ) as training,
-        ended(training, 60.0),  # TensorFlow's import is the longest part
-    ):  # fmt: skip
+    # TensorFlow's import is the longest part.
+    with program(TRAINER, endpoint, seconds=60.0, errors=subprocess.PIPE) as training:
         yield training
 
 
@@ -72,6 +66,7 @@ def test_ctrl_c_is_heard_while_tensorflow_waits(serve: Serve, tmp_path: Path) ->
         assert said(training) == "interrupted"  # element 1 was not made
         (tmp_path / "go").touch()
         assert said(training) == "0"
+        assert training.wait(30) == 0
     (tmp_path / "go").touch()
 
 

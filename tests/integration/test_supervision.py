@@ -93,8 +93,12 @@ def ready_in_life(life: int) -> Callable[[WorkerStatus], bool]:
     return lambda worker: worker.state == "ready" and worker.life == life
 
 
+@pytest.mark.soak
 def test_a_short_time_limit_spares_a_worker_that_makes_many_elements(serve: Serve) -> None:
-    """A turn of a million quick elements takes longer than the limit; none of them does."""
+    """A turn of a million quick elements takes longer than the limit; none of them does.
+
+    On a loaded machine a worker may not run at all for so long: hence in `make soak`.
+    """
     quick = {"n": 10**9}
     server = serve("whole", workers=1, arguments=quick, item_timeout=0.1, max_restarts=0)
     with Client(server.endpoint, batch=65536) as client:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from genserver.protocol.link import OVERSLEPT
+from genserver.protocol.transport import loop
+from genserver.server import supervisor, worker_main
 from genserver.server.lives import Making
-from genserver.server.stalls import Reading, StallWatch
+from genserver.server.stalls import Reading, StallWatch, tick_for
 
 AT = Reading(made=6, making=Making(0, 0, 7))
 NEXT = Reading(made=7, making=Making(0, 0, 8))
@@ -48,3 +51,16 @@ def test_the_watchers_own_sleep_is_not_the_workers() -> None:
     after = 1001.0 + 600.0
     assert watch.look(AT, after) == 1.0
     assert watch.look(AT, after + OVERSLEPT) == 1.0 + OVERSLEPT
+
+
+@pytest.mark.parametrize("limit", [0.1, 0.15, 0.3, 1.0, 2.0, 60.0])
+def test_a_worker_that_notes_each_turn_is_seen_before_the_limit(limit: float) -> None:
+    """However the two clocks lie, two looks within the limit see two notes."""
+    notes = tick_for(limit, worker_main.SHORTEST_TICK, loop.TICK_SECONDS)
+    looks = tick_for(limit, supervisor.SHORTEST_TICK, supervisor.TICK_SECONDS)
+    assert notes + looks < limit
+
+
+def test_without_a_limit_nobody_hurries() -> None:
+    """The longest is enough."""
+    assert tick_for(None, 0.02, 0.5) == 0.5

@@ -14,7 +14,7 @@ import pytest
 from genserver.client import Client
 from genserver.protocol.worker_end import LEASE
 
-from ..support.processes import ended
+from ..support.processes import program
 from ..support.servers import Serve, processes_of
 
 pytestmark = [pytest.mark.soak, pytest.mark.linux]
@@ -43,13 +43,7 @@ def test_a_trainer_stopped_for_twice_the_lease_finds_its_tensors_unchanged(serve
     """Stopped with 8 arrays in hand while a second trainer streams, it has the same bytes
     afterwards, and goes on where it was."""
     server = serve("endless", workers=1)
-    with (
-        subprocess.Popen(
-            [sys.executable, "-c", HOLDER, server.endpoint],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        ) as holder,
-        ended(holder, 4 * LEASE),
-    ):  # fmt: skip
+    with program(HOLDER, server.endpoint, seconds=4 * LEASE) as holder:
         assert holder.stdin is not None
         assert holder.stdout is not None
         before = holder.stdout.readline()

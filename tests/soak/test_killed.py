@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ..support.processes import ended
+from ..support.processes import program
 from ..support.servers import Serve
 
 pytestmark = [pytest.mark.soak, pytest.mark.linux]
@@ -86,13 +86,7 @@ class Trainer:
 @contextmanager
 def living(endpoint: str, folder: Path) -> Iterator[Trainer]:
     """One life, which ends by SIGKILL, as an out-of-memory killer does it."""
-    with (
-        subprocess.Popen(
-            [sys.executable, "-c", TRAINER, endpoint, str(folder), str(STEPS)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        ) as process,
-        ended(process, LIFE),
-    ):  # fmt: skip
+    with program(TRAINER, endpoint, folder, STEPS, seconds=LIFE) as process:
         yield Trainer(process)
 
 

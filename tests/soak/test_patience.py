@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -17,7 +15,7 @@ from genserver.protocol.worker_end import LEASE
 from ..support.checker import Checker, consume, limited
 from ..support.hashed import LARGE, share
 from ..support.namespaces import IN, OUT, host, why_not
-from ..support.processes import ended, eventually, processes_of
+from ..support.processes import eventually, processes_of, program
 from ..support.proxy import DOWN, UP, Proxy
 from ..support.remains import shared_memory
 from ..support.servers import Serve
@@ -120,13 +118,7 @@ def test_what_a_killed_trainer_was_lent_is_given_back(serve: Serve) -> None:
     server = serve("hashed:open_ended", workers=1, arguments={"nbytes": LARGE})
     (worker,) = processes_of(server.pid)
     before = shared_memory(worker)
-    with (
-        subprocess.Popen(
-            [sys.executable, "-c", HOLDER, server.endpoint],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        ) as holder,
-        ended(holder),
-    ):  # fmt: skip
+    with program(HOLDER, server.endpoint) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "20\n"
         assert shared_memory(worker) > before + 20 * LARGE

@@ -7,7 +7,6 @@ after ``as_numpy_iterator``.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from genserver.client import Client
 from genserver.protocol.errors import GenserverError
 
 from .hashed import TINY, crc_of, payload
+from .processes import within
 
 __all__ = ["Checker", "Fault", "Kind", "Life", "consume", "limited"]
 
@@ -209,13 +209,8 @@ def consume(
 @contextmanager
 def limited(client: Client, seconds: float) -> Iterator[None]:
     """After so many seconds the client is closed, and whoever waits for it gets `Closed`."""
-    timer = threading.Timer(seconds, client.close)
-    timer.start()
-    try:
+    with within(seconds, client.close):
         yield
-    finally:
-        timer.cancel()
-        timer.join()
 
 
 def _names_a_stream(end: BaseException) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PATIENCE", "SUPPORT", "alive", "ended", "eventually", "processes_of"]
+__all__ = [
+    "PATIENCE",
+    "SUPPORT",
+    "alive",
+    "ended",
+    "eventually",
+    "processes_of",
+    "program",
+    "within",
+]
 
 #: Where the generators are that tests serve.
 SUPPORT = Path(__file__).parent
@@ -52,17 +62,43 @@ def alive(pid: int) -> bool:
 
 
 @contextmanager
-def ended(process: subprocess.Popen[Any], seconds: float = 2 * PATIENCE) -> Iterator[None]:
-    """The process is killed when the block ends, and after so many seconds in any case.
-
-    Whoever waits for what it prints then reads its end.
-    """
-    timer = threading.Timer(seconds, process.kill)
+def within(seconds: float, otherwise: Callable[[], object]) -> Iterator[None]:
+    """Call ``otherwise`` if the block takes longer, which should end whatever it waits for."""
+    timer = threading.Timer(seconds, otherwise)
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
         timer.join()
+
+
+@contextmanager
+def ended(process: subprocess.Popen[Any], seconds: float = 2 * PATIENCE) -> Iterator[None]:
+    """The process is killed when the block ends, and after so many seconds in any case.
+
+    Whoever waits for what it prints then reads its end.
+    """
+    try:
+        with within(seconds, process.kill):
+            yield
+    finally:
         process.kill()
         process.wait(PATIENCE)
+
+
+@contextmanager
+def program(
+    text: str, *arguments: object, seconds: float = 2 * PATIENCE, errors: int | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Python of its own that runs ``text``, in this folder, and is spoken to through its pipes;
+    see `ended`. ``errors`` is where its standard error goes, as `subprocess` has it."""
+    command = [sys.executable, "-c", text, *map(str, arguments)]
+    with (
+        subprocess.Popen(
+            command, cwd=SUPPORT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=errors,
+        ) as process,
+        ended(process, seconds),
+    ):  # fmt: skip
+        yield process
