@@ -151,8 +151,12 @@ class Link:
         self.last_heard = min(now, self.last_heard + seconds)
 
     def beat_due(self, now: float) -> bool:
-        """Whether a BEAT should be sent."""
-        return self.state is LinkState.READY and now - self._last_sent >= BEAT_EVERY
+        """Whether a BEAT should be sent.
+
+        By the trainer before WELCOME, too: if its HELLO was lost, the answer is that it is unknown.
+        """
+        greeting = self.state is LinkState.GREETING and self.role is Role.TRAINER
+        return (greeting or self.state is LinkState.READY) and now - self._last_sent >= BEAT_EVERY
 
     def silence(self, now: float) -> float:
         """Seconds since the peer was last heard."""

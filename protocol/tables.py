@@ -140,6 +140,7 @@ LINK: dict[LinkState, dict[LinkEvent, Move]] = {
     _L.GREETING: {
         _E.WELCOME: Move(_L.READY),
         _E.ERROR: Move(_L.REFUSED),
+        _E.BEAT: Move(_L.GREETING),  # who has lost the HELLO answers that it knows no such link
         _E.GOAWAY: Move(_L.GONE),
         _E.LOSS: Move(_L.LOST),
     },

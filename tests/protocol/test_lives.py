@@ -109,6 +109,18 @@ def test_a_stranger_is_told_so_and_links_again_at_once() -> None:
     assert net.settle(lambda: consumer.done, 0.1)
 
 
+@pytest.mark.parametrize("direction", ["to_worker", "to_trainer"])
+def test_a_greeting_that_is_lost_is_found_by_the_next_beat(direction: str) -> None:
+    """HELLO and WELCOME leave no gap behind them; nobody waits for the silence of the other."""
+    net = Net()
+    net.losing[direction] = 0
+    trainer = net.trainer()
+    net.flow()
+    assert trainer.events == []
+    net.wait(BEAT_EVERY + TICK)
+    assert trainer.count(Lost) == trainer.count(Welcomed) == 1
+
+
 @pytest.mark.parametrize("state", [LinkState.REFUSED, LinkState.GONE, LinkState.LOST])
 def test_a_link_that_is_over_is_not_lost_again(state: LinkState) -> None:
     """What its peer says of it is too late."""
