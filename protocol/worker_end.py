@@ -222,8 +222,8 @@ class WorkerEnd:
         if slept:
             self._excuse(slept, now)
         for peer, known in list(self._peers.items()):
-            if known.link.silence(now) >= DEAD_AFTER:
-                self._part(peer)
+            if known.link.silence(now) >= DEAD_AFTER or known.link.state is LinkState.GONE:
+                self._part(peer)  # and what it was lent is given back
             elif known.link.beat_due(now):
                 self._say(peer, Beat(), now)
                 self._resend_ends(peer, known, now)

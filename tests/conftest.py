@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hypothesis import HealthCheck, settings
 
-from .support.servers import runtime_folder, serve
+from .support.servers import runtime_folder, serve, shared
 
-__all__ = ["runtime_folder", "serve"]
+__all__ = ["runtime_folder", "serve", "shared"]
 
 # The machine's speed decides nothing: no deadline, and slow generation is no failure.
 settings.register_profile(

@@ -31,15 +31,15 @@ def a_pass(epoch: int, start: int = 0, stop: int = 20) -> list[Pair]:
     return [(number, epoch) for number in range(start, stop)]
 
 
-def in_order(serve: Serve, **options: Any) -> Any:
+def in_order(shared: Serve, **options: Any) -> Any:
     """Two workers' numbers from 0 to 19, in order."""
-    server = serve("first_hour_keras:numbered", workers=2, **options)
+    server = shared("first_hour_keras:numbered", workers=2, **options)
     return from_server(server.endpoint, deterministic=True)
 
 
-def by_chance(serve: Serve, **options: Any) -> Any:
+def by_chance(shared: Serve, **options: Any) -> Any:
     """Three workers' numbers from 0 to 19, in the order of arrival."""
-    return from_server(serve("first_hour_keras:numbered", workers=3, **options).endpoint)
+    return from_server(shared("first_hour_keras:numbered", workers=3, **options).endpoint)
 
 
 def run(program: str, *arguments: str) -> str:
@@ -118,9 +118,9 @@ def test_batches_are_full_but_the_last(serve: Serve) -> None:
     assert [len(numbers) for numbers, _ in dropped] == [8, 8]
 
 
-def test_padded_batch_pads_arrays_of_free_size(serve: Serve) -> None:
+def test_padded_batch_pads_arrays_of_free_size(shared: Serve) -> None:
     """A spec with a free dimension, padded to the longest of each batch."""
-    server = serve("first_hour_keras:growing", workers=2, spec="int64[None]")
+    server = shared("first_hour_keras:growing", workers=2, spec="int64[None]")
     dataset = from_server(server.endpoint, deterministic=True)
     minus_one = tf.constant(-1, tf.int64)
     padded = [batch.numpy().tolist() for batch in dataset.padded_batch(2, padding_values=minus_one)]
@@ -131,9 +131,9 @@ def test_padded_batch_pads_arrays_of_free_size(serve: Serve) -> None:
     ]
 
 
-def test_ragged_batch_keeps_arrays_of_free_size(serve: Serve) -> None:
+def test_ragged_batch_keeps_arrays_of_free_size(shared: Serve) -> None:
     """The same without padding."""
-    server = serve("first_hour_keras:growing", workers=2, spec="int64[None]")
+    server = shared("first_hour_keras:growing", workers=2, spec="int64[None]")
     dataset = from_server(server.endpoint, deterministic=True)
     (batch,) = dataset.ragged_batch(6)
     assert batch.to_list() == [[number] * (number + 1) for number in range(6)]
@@ -235,18 +235,18 @@ def test_a_users_parallel_interleave_over_servers_reads_each(serve: Serve) -> No
 
 
 def test_from_server_inside_a_users_interleave_is_quiet(
-    serve: Serve, caplog: pytest.LogCaptureFixture
+    shared: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is called once, read twice, and AutoGraph has nothing to complain about."""
-    server = serve("first_hour_keras:numbered", workers=3)
+    server = shared("first_hour_keras:numbered", workers=3)
     woven = tf.data.Dataset.range(2).interleave(lambda _: from_server(server.endpoint))
     assert sorted(pairs(woven)) == sorted(a_pass(0) + a_pass(1))
     assert "AutoGraph" not in caplog.text
 
 
-def test_an_endpoint_that_is_a_tensor_is_refused_in_words(serve: Serve) -> None:
+def test_an_endpoint_that_is_a_tensor_is_refused_in_words(shared: Serve) -> None:
     """An interleave over endpoints has no text to connect to; AutoGraph wraps the OptionError."""
-    server = serve("first_hour_keras:numbered")
+    server = shared("first_hour_keras:numbered")
     endpoints = tf.data.Dataset.from_tensor_slices([server.endpoint])
     with pytest.raises(Exception, match="an endpoint is text, not a tensor"):
         endpoints.interleave(lambda endpoint: from_server(endpoint))
@@ -387,17 +387,17 @@ print(model.predict(examples, verbose=0).shape)
 """
 
 
-def test_two_replicas_share_a_pass(serve: Serve) -> None:
+def test_two_replicas_share_a_pass(shared: Serve) -> None:
     """MirroredStrategy on two devices: half of each batch to either, all elements once."""
-    server = serve("first_hour_keras:numbered", workers=2, length=20)
+    server = shared("first_hour_keras:numbered", workers=2, length=20)
     numbers = str(list(range(20)))
     assert run(MIRRORED, server.endpoint).splitlines() == [numbers, numbers, "2", "(20, 1)"]
 
 
 @pytest.mark.parametrize("make", ["make_one_shot_iterator", "make_initializable_iterator"])
-def test_iterators_of_tensorflow_1_in_a_graph(serve: Serve, make: str) -> None:
+def test_iterators_of_tensorflow_1_in_a_graph(shared: Serve, make: str) -> None:
     """A session reads a pass to its OutOfRangeError; initialised again, it reads the next."""
-    server = serve("first_hour_keras:numbered", workers=2)
+    server = shared("first_hour_keras:numbered", workers=2)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         dataset = from_server(server.endpoint, deterministic=True)
         iterator = getattr(tf.compat.v1.data, make)(dataset)
@@ -423,7 +423,7 @@ print(sorted(numbers.tolist()), set(epochs.tolist()))
 """
 
 
-def test_a_program_of_tensorflow_1(serve: Serve) -> None:
+def test_a_program_of_tensorflow_1(shared: Serve) -> None:
     """With disable_v2_behavior(), as old trainers begin."""
-    server = serve("first_hour_keras:numbered", workers=3, length=20)
+    server = shared("first_hour_keras:numbered", workers=3, length=20)
     assert run(VERSION_1, server.endpoint).strip() == f"{list(range(20))} {{0}}"

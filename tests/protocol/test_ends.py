@@ -141,6 +141,15 @@ def test_an_early_trainer_may_leave() -> None:
     assert said(end) == []
 
 
+def test_who_says_goodbye_is_no_link_any_more() -> None:
+    """At the next look, not after its silence: what it was lent hangs on that."""
+    end = serving()
+    greeted(end, b"a")
+    end.receive(b"a", Numbered(1, GoAway("done")), 0.0)
+    end.tick(0.5)
+    assert not end.knows(b"a")
+
+
 def test_an_early_trainer_may_vanish() -> None:
     """A trainer that fell silent before the spec was known is not welcomed."""
     end = WorkerEnd(1)

@@ -123,6 +123,6 @@ class Fates(RuleBasedStateMachine):
 
 TestFates = Fates.TestCase
 TestFates.settings = settings(
-    max_examples=80, stateful_step_count=30, report_multiple_bugs=False,
+    max_examples=40, stateful_step_count=30, report_multiple_bugs=False,
     phases=[Phase.reuse, Phase.generate, Phase.shrink],
 )  # fmt: skip

@@ -6,6 +6,7 @@ The fixtures reach the tests through tests/conftest.py.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,17 +17,17 @@ from .processes import PATIENCE, SUPPORT, alive, eventually, processes_of
 
 __all__ = [
     "PATIENCE", "SUPPORT", "Serve", "alive", "eventually", "processes_of", "runtime_folder",
-    "serve",
+    "serve", "shared",
 ]  # fmt: skip
 
 Serve = Callable[..., Server]
+#: Servers that tests share and that are kept at once: each is three processes.
+KEPT = 3
 
 
 @pytest.fixture
 def runtime_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the servers of this test put their sockets; short, for sun_path."""
-    import tempfile
-
     folder = Path(tempfile.mkdtemp(prefix="gs"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
     return folder
@@ -38,9 +39,7 @@ def serve(runtime_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ser
 
     A name without a module is one of generators.py.
     """
-    inherited = os.environ.get("PYTHONPATH")
-    path = [str(SUPPORT), *([inherited] if inherited else [])]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+    _find_generators(monkeypatch)
     started: list[tuple[Server, list[int]]] = []
 
     def start(target: str, **options: object) -> Server:
@@ -55,3 +54,38 @@ def serve(runtime_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ser
         assert eventually(lambda workers=workers: not any(map(alive, workers)))
     assert list(runtime_folder.iterdir()) == []
     runtime_folder.rmdir()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Iterator[Serve]:
+    """Servers for tests that only read from them: those that ask for the same one share it.
+
+    A server costs a second of a core, which is more than most such tests do.
+    """
+    kept: dict[str, Server] = {}
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="gs") as folder:
+
+        def start(target: str, **options: object) -> Server:
+            key = repr((target, sorted(options.items())))
+            server = kept.pop(key, None)
+            if server is None:
+                with patch.context() as patched:
+                    _find_generators(patched)
+                    patched.setenv("XDG_RUNTIME_DIR", folder)
+                    server = Server(target, **options)  # type: ignore[arg-type]  # as given
+            kept[key] = server  # the latest comes last
+            while len(kept) > KEPT:
+                kept.pop(next(iter(kept))).stop()
+            return server
+
+        yield start
+        for server in kept.values():
+            server.stop()
+        assert list(Path(folder).iterdir()) == []
+
+
+def _find_generators(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have servers find the modules of this folder."""
+    inherited = os.environ.get("PYTHONPATH")
+    path = [str(SUPPORT), *([inherited] if inherited else [])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
