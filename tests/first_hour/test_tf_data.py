@@ -423,6 +423,7 @@ print(sorted(numbers.tolist()), set(epochs.tolist()))
 """
 
 
+@pytest.mark.soak
 def test_a_program_of_tensorflow_1(shared: Serve) -> None:
     """With disable_v2_behavior(), as old trainers begin."""
     server = shared("first_hour_keras:numbered", workers=3, length=20)
