@@ -1,12 +1,12 @@
 """The trainer's side: elements of a genserver as a ``tf.data.Dataset``, or as numpy arrays.
 
-Importing this package imports no TensorFlow; `from_server` does, when it is called.
+Importing this package imports no TensorFlow; `from_server` and `from_generator` do, when called.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Unpack
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
 from genserver.protocol.errors import (
     Closed,
@@ -17,6 +17,7 @@ from genserver.protocol.errors import (
     PeerLost,
     Rejected,
     ServerChanged,
+    ServerFailed,
     ServerStopped,
     Stalled,
     Unreachable,
@@ -28,16 +29,18 @@ from .keras import keras_callback
 from .options import OptionError
 from .plan import PlanError
 from .progress import Progress
+from .sending import CannotSend
 from .state import State, StateError
-from .typed import ClientOptions
+from .typed import ClientOptions, GeneratorOptions
 
 if TYPE_CHECKING:
     from .tensorflow import Dataset
 
 __all__ = [
-    "from_server", "Client", "ClientOptions", "Progress", "State", "StateError", "keras_callback",
-    "GenserverError", "Closed", "EndpointError", "GeneratorError", "Interrupted", "OptionError",
-    "PeerLost", "PlanError", "Rejected", "ServerChanged", "ServerStopped", "Stalled", "Unreachable",
+    "from_server", "from_generator", "Client", "ClientOptions", "Progress", "State", "StateError",
+    "GeneratorOptions", "keras_callback", "GenserverError", "CannotSend", "Closed",
+    "EndpointError", "GeneratorError", "Interrupted", "OptionError", "PeerLost", "PlanError",
+    "Rejected", "ServerChanged", "ServerFailed", "ServerStopped", "Stalled", "Unreachable",
     "WorkerDied",
 ]  # fmt: skip
 
@@ -82,3 +85,55 @@ def from_server(
         endpoints, device=device, prefetch=prefetch, cycle_length=cycle_length, options=options
     )
     return dataset
+
+
+def from_generator(
+    generator: Any,
+    output_types: Any = None,
+    output_shapes: Any = None,
+    args: Any = None,
+    output_signature: Any = None,
+    name: str | None = None,
+    *,
+    workers: int = 1,
+    items: Iterable[Any] | None = None,
+    concurrency: int = 1,
+    unbatch: bool = False,
+    device: str | None = None,
+    prefetch: int | None = None,
+    **options: Unpack[GeneratorOptions],
+) -> Dataset:
+    """In the place of ``tf.data.Dataset.from_generator``: the generator runs in processes of its
+    own, outside of this one's GIL.
+
+    They end with the last dataset and iterator that come from it, and with this process. Lambdas,
+    closures and functions of notebooks and scripts are sent there; pickle must be able to copy what
+    they refer to. tf.data's arguments mean what they mean there: ``generator`` is called anew for
+    each pass, with ``args`` as numpy values (texts as bytes). A list that it yields is an array.
+    Numbers take the declared dtype where they keep their value, but for the rounding of floats;
+    where tf.data would cut them off, the stream fails. Without types the spec is that of the first
+    element, and with ``output_types`` alone the shapes are.
+
+    * ``generator``: yields elements, or returns an iterable of them; also an async generator, a
+      callable object, a method of a class (``Scans.read``: each worker makes a ``Scans()``), or a
+      sequence, which the workers divide. A parameter named ``worker`` gets the worker's part.
+    * ``workers``: child processes; more than one needs something that divides the work, or
+      ``sharding="off"``.
+    * ``items``: a list, or something else that can be read again: the generator is called with each
+      (a tuple gives several arguments), and yields elements or returns one. Item i is worker i
+      modulo ``workers``'s.
+    * ``concurrency``: calls of an ``async def`` over ``items`` that a worker has under way; results
+      keep the items' order.
+    * ``unbatch``: the generator yields batches, and their rows are the elements.
+    * ``device``, ``prefetch``: those of `from_server`; ``options``: those of `GeneratorOptions`.
+
+    Any thread; imports TensorFlow. Raises tf.data's errors for the same mistakes, `CannotSend`,
+    `ServerFailed`, `SpecError`, and what `from_server` raises, also while iterating.
+    """
+    from .drop_in import make_private
+
+    return make_private(
+        generator, (output_types, output_shapes, output_signature), args, name, workers=workers,
+        items=items, concurrency=concurrency, unbatch=unbatch, device=device, prefetch=prefetch,
+        options=options,
+    )  # fmt: skip

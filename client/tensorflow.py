@@ -22,14 +22,16 @@ from genserver.protocol.chunk import LARGE_ELEMENT, Column
 from genserver.protocol.dtypes import TEXT, numpy_dtype
 from genserver.protocol.errors import GenserverError
 from genserver.protocol.normalize import TextArray
+from genserver.protocol.signature import spec_from_signature
 from genserver.protocol.spec import ArraySpec, ElementSpec
 from genserver.protocol.transport.buffers import BufferPool
 from genserver.protocol.transport.leases import Bytes
 from genserver.protocol.transport.platform import keep_freed_memory, usable_cores
-from genserver.protocol.transport.process import repeat_interrupts_in
+from tensorflow.python.data.util import nest
 from tensorflow.python.eager import core as tf_core
 
 from .farewell import Farewell
+from .interrupts import let_interrupts_through
 from .keras import refuse_endless
 from .lane import Lane
 from .mixing import GROUP, RUN_BYTES, Part, Run, goes_with, merged
@@ -39,10 +41,13 @@ from .plan import INFINITE, SOLITARY, UNKNOWN, Plan
 from .source import Source, say
 from .typed import ClientOptions
 
-__all__ = ["Dataset", "make_dataset"]
+__all__ = ["Dataset", "Declared", "declared", "make_dataset", "named", "tensor_values"]
 
 #: For the type of `from_server`, which must not import TensorFlow.
 Dataset: TypeAlias = "tf.data.Dataset[Any]"
+
+#: (the whole spec, the dtypes alone) that a user declared; None for what is to be found.
+Declared: TypeAlias = tuple[ElementSpec | None, ElementSpec | None]
 
 #: The longest that TensorFlow's thread waits inside a lane, in seconds: half of what deleting an
 #: iterator may take (design 8).
@@ -56,61 +61,16 @@ IDLE = -1
 _farewell = Farewell()
 
 
-def _let_interrupts_through() -> None:
-    """Have Ctrl-C end TensorFlow's wait as a KeyboardInterrupt.
-
-    When C++ returns an error, TensorFlow builds a Python exception whose ``__init__`` is the first
-    bytecode that the main thread runs, so a pending KeyboardInterrupt is raised inside it; pybind11
-    turns that into a RuntimeError ("MISMATCH of original and normalized active exception types",
-    seen with 2.21). Without bytecode in the constructor it is raised a moment later, as itself.
-    An eager step raises the first class, a tf.function such as Keras' the second, whose code is
-    what our lanes fail with. A TensorFlow whose exceptions look different is left alone.
-    """
-    # The C++ of an eager next() calls a TensorShape's __len__ and forgets what that raised.
-    ops = sys.modules.get("tensorflow.python.ops.gen_dataset_ops")
-    code = getattr(getattr(ops, "iterator_get_next", None), "__code__", None)
-    if code is not None:
-        repeat_interrupts_in(code)
-    eager: Any = getattr(tf_core, "_NotOkStatusException", None)
-    if _takes(eager, "message", "code", "payloads"):
-        delattr(eager, "__init__")
-        for index, name in enumerate(("message", "code", "payloads")):
-            setattr(eager, name, _Argument(index))
-    unknown: Any = tf.errors.UnknownError
-    if _takes(unknown, "node_def", "op", "message", "args"):
-        unknown.__init__ = Exception.__init__
-        unknown.__reduce__ = Exception.__reduce__
-        for index, name in enumerate(("_node_def", "_op", "_message", "_experimental_payloads")):
-            setattr(unknown, name, _Argument(index))
-        unknown._error_code = tf.errors.UNKNOWN
-
-
-def _takes(error: Any, *names: str) -> bool:
-    """Whether the class has a constructor of its own with these arguments after ``self``."""
-    init = vars(error).get("__init__") if error is not None else None
-    found = getattr(getattr(init, "__code__", None), "co_varnames", ())
-    return found[1 : 1 + len(names)] == names
-
-
-class _Argument:
-    """An attribute that reads an exception's argument until it is assigned to."""
-
-    def __init__(self, index: int) -> None:
-        self._index = index
-
-    def __get__(self, error: Exception | None, owner: type) -> Any:
-        if error is None:
-            return self
-        return error.args[self._index] if self._index < len(error.args) else {}
-
-
 def _is_endless(data: Any) -> bool:
     """Whether TensorFlow knows that a dataset, of a server or not, never ends."""
     dataset = isinstance(data, tf.data.Dataset)
     return dataset and int(data.cardinality()) == tf.data.INFINITE_CARDINALITY
 
 
-_let_interrupts_through()
+let_interrupts_through(
+    sys.modules.get("tensorflow.python.ops.gen_dataset_ops"),
+    getattr(tf_core, "_NotOkStatusException", None), tf.errors.UnknownError, tf.errors.UNKNOWN,
+)  # fmt: skip
 if "keras" in sys.modules:  # TensorFlow imports the Keras that it uses
     refuse_endless(sys.modules["keras"], _is_endless)
 
@@ -385,3 +345,34 @@ def _array(column: Column) -> np.ndarray[Any, Any]:
     array = np.empty(len(column.items), object)
     array[:] = column.items
     return array.reshape(column.shape)
+
+
+def declared(types: Any, shapes: Any, signature: Any) -> Declared:
+    """What the arguments of ``from_generator`` say of the elements, with TensorFlow's own errors
+    for what says nothing; `SpecError` for what cannot travel."""
+    if types is None and shapes is None and signature is None:
+        return None, None
+    if types is None or signature is not None:
+        tf.data.Dataset.from_generator(list, types, shapes, None, signature)  # it may raise
+        return spec_from_signature(signature), None
+    known = nest.map_structure(lambda _: (), types) if shapes is None else shapes
+    known = nest.map_structure_up_to(types, tf.TensorShape, known)
+    spec = spec_from_signature(nest.map_structure_up_to(types, tf.TensorSpec, known, types))
+    return (None, spec) if shapes is None else (spec, None)
+
+
+@tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]  # as all of TensorFlow
+def tensor_values(args: Any) -> tuple[Any, ...]:
+    """``args`` as a generator gets them from tf.data: numpy values, texts as bytes."""
+    if tf.inside_function():
+        raise OptionError(
+            "from_generator starts worker processes, and tf.data calls a map's or interleave's "
+            "function once, before there is any element: call it outside, with workers= for what "
+            "the interleave ran side by side, and items= for its arguments"
+        )
+    return tuple(tf.convert_to_tensor(each).numpy() for each in args or ())
+
+
+def named(dataset: Dataset, name: str | None) -> Dataset:
+    """The dataset under a name of its own in TensorFlow's messages."""
+    return dataset if name is None else dataset.with_options(tf.data.Options(), name=name)

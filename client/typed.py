@@ -7,7 +7,7 @@ from typing import TypedDict
 from .progress import Progress
 from .state import State
 
-__all__ = ["ClientOptions"]
+__all__ = ["ClientOptions", "GeneratorOptions"]
 
 
 class ClientOptions(TypedDict, total=False):
@@ -51,3 +51,22 @@ class ClientOptions(TypedDict, total=False):
     batch: int | None
     drop_remainder: bool
     resume: State | Progress | None
+
+
+class GeneratorOptions(ClientOptions, total=False):
+    """Further keyword arguments of `from_generator`: those of `ClientOptions`, and for its server
+    what `genserver.server.Server` says of them.
+
+    * ``sharding``: "static", each worker makes its share, or "off", each makes everything.
+    * ``length``, ``recovery``, ``max_rerun``, ``max_restarts``, ``item_timeout``, ``max_items``.
+    * ``ready_timeout``: seconds until the server must be ready; default 300.
+    """
+
+    sharding: str | None
+    length: int | str | None
+    recovery: str | None
+    max_rerun: float | None
+    max_restarts: int | None
+    item_timeout: float | None
+    max_items: int | None
+    ready_timeout: float

@@ -1,1 +1,1 @@
-"""The wire protocol: messages, spec, codec and state machines. Pure, but for `transport`."""
+"""The wire protocol: messages, spec, codec, state machines. Pure, but for its two folders."""

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from .errors import EndpointError
 
-__all__ = ["DEFAULT_ENDPOINT", "Endpoint", "parse_endpoint"]
+__all__ = ["ANY_PATH", "DEFAULT_ENDPOINT", "Endpoint", "parse_endpoint"]
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
+#: As a path: a server listens at a file in its own private folder.
+ANY_PATH = "*"
 #: sun_path holds 108 bytes with its final zero.
 MAX_IPC_PATH = 107
 #: Milliseconds between two looks for a server that is not there, first and longest. On this host

@@ -14,6 +14,7 @@
     ├── WorkerDied                 a worker process ended while it was needed
     ├── ServerStopped              the server said goodbye while it was needed
     ├── ServerChanged              another server took its place, and serves something else
+    ├── ServerFailed               a server that this program started ended before it was ready
     ├── PeerLost                   a peer fell silent and stayed so
     ├── Stalled                    no first element came in time
     ├── Closed                     the client was closed, and its iterators with it
@@ -44,6 +45,7 @@ __all__ = [
     "Rejected",
     "RemoteProtocolError",
     "ServerChanged",
+    "ServerFailed",
     "ServerStopped",
     "SpecError",
     "Stalled",
@@ -281,3 +283,17 @@ class InternalError(GenserverError):
 
     def __str__(self) -> str:
         return f"a bug in genserver, please report it with the log: {self.args[0]}"
+
+
+class ServerFailed(GenserverError):
+    """The server ended before it was ready: its exit code ``code``, its sentence ``said``."""
+
+    def __init__(self, target: str, code: int | None, said: str = "") -> None:
+        super().__init__(target, code, said)
+        self.target = target
+        self.code = code
+        self.said = said
+
+    def __str__(self) -> str:
+        what = "is not ready yet" if self.code is None else f"ended with exit code {self.code}"
+        return f"the server of {self.target} {what}{': ' if self.said else ''}{self.said}"

@@ -16,7 +16,7 @@ from .errors import ElementError, ElementMismatch
 from .spec import MAX_DEPTH, MAX_LEAF, ArraySpec, ElementSpec, Node, Record, nameable
 from .values import Leaf, TextArray, to_leaf
 
-__all__ = ["Leaf", "Normalizer", "TextArray", "flatten", "infer_spec"]
+__all__ = ["Leaf", "Normalizer", "TextArray", "flatten", "infer_spec", "retyped"]
 
 
 def infer_spec(element: object) -> ElementSpec:
@@ -38,11 +38,41 @@ def _infer(value: object, path: str, depth: int) -> Node:
     return ArraySpec(name, tuple(leaf.shape))
 
 
+def retyped(spec: ElementSpec, dtypes: Node) -> ElementSpec:
+    """``spec`` in the structure and with the dtypes of ``dtypes``, whose shapes say nothing.
+
+    `ElementMismatch` where the structures differ.
+    """
+    return ElementSpec(_retyped(spec.root, dtypes, "element"))
+
+
+def _retyped(found: Node, wanted: Node, path: str) -> Node:
+    if isinstance(wanted, ArraySpec) and isinstance(found, ArraySpec):
+        return ArraySpec(wanted.dtype, found.shape)
+    if not (isinstance(wanted, Record) and isinstance(found, Record) and _alike(wanted, found)):
+        raise ElementMismatch(path, f"the types say {wanted}, the generator gave {found}")
+    items = tuple(
+        _retyped(theirs, ours, f"{path}{_step(wanted.kind, name)}")
+        for name, theirs, ours in zip(wanted.names, found.items, wanted.items, strict=True)
+    )
+    return Record(wanted.kind, wanted.names, items, wanted.title)
+
+
+def _alike(one: Record, other: Record) -> bool:
+    """Whether two inner nodes hold the same parts; tuples of any kind are alike by position."""
+    if one.kind == "dict" or other.kind == "dict":
+        return one.kind == other.kind and one.names == other.names
+    return len(one.items) == len(other.items)
+
+
 class Normalizer:
     """Turns elements into leaves that fit one spec. Holds no memory of earlier elements."""
 
-    def __init__(self, spec: ElementSpec) -> None:
+    def __init__(self, spec: ElementSpec, *, casts: bool = False) -> None:
+        """With ``casts``, numbers of other dtypes are taken where they keep their value, but for a
+        float's rounding: what tf.data does to what a generator yields, without its surprises."""
         self.spec = spec
+        self._casts = casts
         self._leaves = spec.leaves()
 
     def leaves(self, element: object) -> list[Leaf]:
@@ -102,7 +132,9 @@ class Normalizer:
             )
         name, leaf, weak = to_leaf(value, path)
         if weak or name != spec.dtype:
-            leaf = _convert(path, spec, name, leaf, weak)
+            if self._casts and name == "bool" and isinstance(leaf, np.ndarray):
+                name, leaf = "uint8", leaf.view(np.uint8)
+            leaf = _convert(path, spec, name, leaf, weak or self._casts)
         if not spec.admits(leaf.shape):
             raise ElementMismatch(
                 path,
@@ -241,11 +273,12 @@ def _cast(
     if leaf.dtype == target:
         return leaf
     complexes = dtype.startswith("complex")
-    if (dtype == "bool") != (name == "bool") or (name == "complex128" and not complexes):
+    if (dtype == "bool") != (name == "bool") or (name.startswith("complex") and not complexes):
         return None
     with np.errstate(all="ignore"):
         cast = leaf.astype(target)
-        if name in ("float32", "complex128") and dtype.startswith(("float", "bfloat", "complex")):
+        floats = ("float", "bfloat", "complex")
+        if name.startswith(floats) and dtype.startswith(floats):
             return cast if np.array_equal(np.isfinite(cast), np.isfinite(leaf)) else None
         real = cast.real if complexes else cast
         # Of -1 as uint64 the way back makes -1 again, hence the signs.

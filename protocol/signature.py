@@ -14,6 +14,10 @@ __all__ = ["spec_from_signature"]
 _DENSE = {
     "RaggedTensorSpec": "pad to one shape, .to_tensor()",
     "SparseTensorSpec": "make it dense, tf.sparse.to_dense(...)",
+    "OptionalSpec": "yield the value, and beside it a bool that says whether it counts",
+    "NoneTensorSpec": "leave None out of the elements",
+    "DatasetSpec": "yield the elements of the inner dataset",
+    "TensorArraySpec": "yield its .stack()",
 }
 
 
@@ -51,6 +55,12 @@ def _node_from_signature(value: Any, path: str, depth: int) -> Node:
         if fields and not nameable(title, names):
             raise SpecError(f"{path}: the named tuple {title} needs plain ASCII names; use a dict")
         return Record("named" if fields else "tuple", names, items, title)
+    kind = type(value).__name__
+    if kind in _DENSE:
+        raise SpecError(
+            f"{path}: {kind} cannot travel; {_DENSE[kind]}, and declare tf.TensorSpec with None "
+            "for each free dimension"
+        )
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return _array_from_signature(value, path)
     raise SpecError(
@@ -60,12 +70,6 @@ def _node_from_signature(value: Any, path: str, depth: int) -> Node:
 
 
 def _array_from_signature(value: Any, path: str) -> ArraySpec:
-    kind = type(value).__name__
-    if kind in _DENSE:
-        raise SpecError(
-            f"{path}: {kind} cannot travel; {_DENSE[kind]}, and declare tf.TensorSpec with None "
-            "for each free dimension"
-        )
     name = getattr(value.dtype, "name", str(value.dtype))
     if name in ("string", "object"):
         name = "bytes"

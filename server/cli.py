@@ -16,6 +16,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from genserver.protocol.child.inherited import taken
 from genserver.protocol.endpoint import DEFAULT_ENDPOINT, Endpoint
 from genserver.protocol.errors import GenserverError
 from genserver.protocol.transport.platform import can_serve
@@ -30,7 +31,6 @@ from .config import (
     parse_arguments,
 )
 from .exit_codes import ExitCode
-from .inherited import taken
 from .lives import DEFAULT_RESTARTS, WINDOW
 
 if TYPE_CHECKING:
@@ -185,13 +185,15 @@ def _add_serve(commands: Any) -> None:
     )  # fmt: skip
     serve.add_argument(
         "--bind", default=DEFAULT_ENDPOINT, metavar="ENDPOINT",
-        help="tcp://HOST:PORT or ipc://PATH (default %(default)s); worker i listens at PORT+1+i",
+        help="tcp://HOST:PORT or ipc://PATH (default %(default)s); worker i listens at PORT+1+i; "
+        "ipc://* is a file in a private folder",
     )  # fmt: skip
     serve.add_argument(
         "--arg", action="append", default=[], metavar="KEY=VALUE",
         help="an argument of the generator; VALUE is read as JSON if it is, else as text",
     )  # fmt: skip
     serve.add_argument("--arguments-fd", type=int, help=argparse.SUPPRESS)  # of Server, as JSON
+    serve.add_argument("--function-fd", type=int, help=argparse.SUPPRESS)  # of from_generator
     serve.add_argument(
         "--sharding", choices=SHARDINGS,
         help="static: the generator divides by worker.index and worker.count; "
@@ -296,6 +298,7 @@ def _serve(options: argparse.Namespace) -> ExitCode:
         spec=options.spec,
         length=options.length,
         insecure_network=options.insecure_network,
+        function=options.function_fd,
         recovery=options.recovery,
         max_rerun=options.max_rerun,
         max_restarts=options.max_restarts,
@@ -314,6 +317,7 @@ def _serve_in_workers(options: argparse.Namespace, config: ServeConfig) -> ExitC
         # A name may turn out to be of another host, which is refused: then nothing is started.
         if config.endpoint.on_this_host or config.insecure_network:
             launcher.start_first()
+        config = launcher.placed(config)
         from .printer import Printer
         from .supervisor import Supervisor
 

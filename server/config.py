@@ -8,7 +8,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from genserver.protocol.endpoint import DEFAULT_ENDPOINT, Endpoint, parse_endpoint
+from genserver.protocol.endpoint import ANY_PATH, DEFAULT_ENDPOINT, Endpoint, parse_endpoint
 from genserver.protocol.errors import EndpointError, GenserverError, SpecError
 
 from .exit_codes import ExitCode
@@ -56,6 +56,8 @@ class ServeConfig:
     #: Elements of one pass, -1 endless, -2 unknown; None when the generator's attribute decides.
     length: int | None = None
     insecure_network: bool = False
+    #: The descriptor of the function that `from_generator` sent; None where ``target`` is imported.
+    function: int | None = None
     recovery: str = "auto"
     #: Seconds that running elements again may take; None for as long as it takes.
     max_rerun: float | None = None
@@ -83,12 +85,15 @@ class ServeConfig:
                 "scans:cubes",
                 ExitCode.USAGE,
             )
-        if self.workers != 0 and split_target(self.target)[0] == "__main__":
+        imported = self.workers != 0 and self.function is None
+        if imported and split_target(self.target)[0] == "__main__":
             raise ConfigError(
                 "workers cannot import __main__: name the file, such as train.py:"
                 f"{split_target(self.target)[1]}",
                 ExitCode.USAGE,
             )
+        if self.workers == 0 and self.endpoint.path == ANY_PATH:
+            raise ConfigError(f"--workers 0 has no folder for ipc://{ANY_PATH}", ExitCode.USAGE)
         if len(self.target.encode(errors="replace")) > MAX_TARGET:
             raise ConfigError(f"the target is longer than {MAX_TARGET} bytes", ExitCode.USAGE)
 
@@ -134,6 +139,7 @@ def make_config(
     spec: str | None = None,
     length: str | None = None,
     insecure_network: bool = False,
+    function: int | None = None,
     recovery: str | None = None,
     max_rerun: float | None = None,
     max_restarts: int | None = None,
@@ -156,6 +162,7 @@ def make_config(
         spec=declared,
         length=None if length is None else parse_length(length),
         insecure_network=insecure_network,
+        function=function,
         recovery="auto" if recovery is None else recovery,
         max_rerun=max_rerun,
         max_restarts=DEFAULT_RESTARTS if max_restarts is None else max_restarts,

@@ -13,11 +13,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from genserver.protocol.endpoint import Endpoint
-from genserver.protocol.errors import GenserverError
+from genserver.protocol.errors import GenserverError, ServerFailed
 from genserver.protocol.messages import Status
 
 from .announce import start_up_lines
-from .child import ServerFailed
 from .config import ConfigError, make_config
 from .exit_codes import ExitCode
 from .in_process import InProcess

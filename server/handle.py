@@ -1,7 +1,7 @@
 """`Server`: a server started from Python. Public.
 
-Owns what runs it: a ``genserver serve`` process (child.py), or with ``workers=0`` a thread of this
-process (in_process.py). Every server of this process ends with it.
+Owns what runs it: a ``genserver serve`` process (protocol/child), or with ``workers=0`` a thread of
+this process (in_process.py). Every server of this process ends with it.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+from genserver.protocol.child import WORKER_VARIABLE
+from genserver.protocol.child.server_process import ChildServer
+from genserver.protocol.errors import ServerFailed
 from genserver.protocol.transport.platform import after_fork_in_child
 
-from .child import ChildServer, ServerFailed
 from .config import ConfigError, check_target
 from .guest import GuestServer
-from .spawn import WORKER_VARIABLE
 
 __all__ = ["Server", "ServerFailed"]
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
+from genserver.protocol.endpoint import ANY_PATH, Endpoint
 from genserver.protocol.transport.platform import has_ipc
 
 from .actions import Spawn
@@ -50,6 +52,14 @@ class Launcher:
                 text = f"worker {index} cannot be started: {error}"
                 raise ConfigError(text, ExitCode.WORKER_DIED) from None
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+    def placed(self, config: ServeConfig) -> ServeConfig:
+        """The same, with a file in the private folder where any will do."""
+        if config.endpoint.path != ANY_PATH:
+            return config
+        if self._folder is None:
+            raise ConfigError(f"ipc://{ANY_PATH} needs ipc, which this system has not")
+        return replace(config, endpoint=Endpoint("ipc", path=f"{self._folder.path}/server.sock"))
 
     def take(self, spawn: Spawn) -> WorkerProcess:
         """A worker's process, which is the caller's from now on; started if it was not yet."""
@@ -107,6 +117,7 @@ class Launcher:
                 "item_timeout": config.item_timeout,
                 "ipc": "" if folder is None else os.path.join(folder.path, f"{index}.sock"),
                 "tcp": "" if tcp is None else str(tcp),
+                "function": config.function,
             },
             page.descriptor,
         )

@@ -73,7 +73,7 @@ class Run:
         #: The element that the generator rests before.
         self._reached = start
         self._job: Job | None = None
-        self._generator: Iterator[Any] = source.call(self.worker)
+        self._generator: Iterator[Any] = source.make(self.worker)
         self._kept: list[Any] = []
         self._skip = 0 if goes_on else start
         self._rerun: Rerun | None = None

@@ -16,7 +16,7 @@ import numpy as np
 from genserver.protocol.columns import Shape
 from genserver.protocol.errors import ElementError
 from genserver.protocol.messages import Open
-from genserver.protocol.normalize import Normalizer, infer_spec
+from genserver.protocol.normalize import Normalizer, infer_spec, retyped
 from genserver.protocol.spec import ElementSpec
 from genserver.protocol.transport.exchange import Exchange, Failure, Job
 from genserver.protocol.worker_end import Key
@@ -89,7 +89,7 @@ class Runner:
 
     def use_spec(self, spec: ElementSpec) -> None:
         """From now on every element must fit ``spec``."""
-        self._normalizer = Normalizer(spec)
+        self._normalizer = Normalizer(spec, casts=self._source.casts)
 
     def search(self, opening: Open) -> ElementSpec | Failure | None:
         """Make the first element for ``opening`` and keep it: its spec, or None if there is none.
@@ -105,6 +105,8 @@ class Runner:
         try:
             run = self._start(opening)
             spec = infer_spec(run.keep())
+            if self._source.dtypes is not None:
+                spec = retyped(spec, self._source.dtypes)
         except Exhausted:
             return None
         except ElementError as error:
@@ -298,7 +300,7 @@ class Runner:
             "this one: it reads from an iterator that is used up; make a new one inside the "
             "function"
         )
-        if self._source.worker_parameter is None:
+        if not self._source.divisible:
             return Failure(0, "UsedUp", f"the function {text}", "")
         logger.warning(
             "worker %d in epoch %d %s, unless that is meant", opening.index, opening.epoch, text
@@ -321,7 +323,7 @@ def _log(failure: Failure, epoch: int) -> None:
 def loaded(source: Source) -> Loaded:
     """The report of a generator that is imported."""
     spec = None if source.spec is None else source.spec.to_wire()
-    return Loaded(source.worker_parameter is not None, spec, source.length)
+    return Loaded(source.divisible, spec, source.length)
 
 
 def searched(runner: Runner, search: Search, target: str) -> Found | Empty | Failed:

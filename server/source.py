@@ -1,28 +1,28 @@
-"""The user's generator: found by ``MODULE:NAME`` or ``FILE.py:NAME``, inspected, called.
+"""The user's generator: found by ``MODULE:NAME`` or ``FILE.py:NAME``, inspected, made ready.
 
 Runs in workers only.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from genserver.protocol.errors import SpecError
 from genserver.protocol.signature import spec_from_signature
-from genserver.protocol.spec import ElementSpec
+from genserver.protocol.spec import ElementSpec, Node
 
 from .config import ConfigError, split_target
 from .failures import kind_of, text_of, user_traceback
+from .kinds import Make, call_maker, method_maker, sequence_maker, unwrapped
 from .worker import Worker
 
-__all__ = ["Source", "load_source"]
+__all__ = ["Caller", "Source", "load_source", "maker_of"]
 
 #: Most names that are listed where one is not found; so many of them because they are alike.
 MAX_NAMES, MAX_ALIKE = 8, 3
@@ -30,41 +30,94 @@ MAX_NAMES, MAX_ALIKE = 8, 3
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A generator function, and how to call it."""
+    """What makes the elements, and what is known of them."""
 
-    function: Callable[..., Iterator[Any]]
-    arguments: dict[str, Any]
-    #: The parameter that gets the `Worker`, or None: then the work cannot be divided.
-    worker_parameter: str | None
+    make: Make
+    #: Whether each worker makes its share; if not, the work cannot be divided.
+    divisible: bool
     spec: ElementSpec | None
     length: int
+    #: The dtypes of elements whose shapes are those of the first one; None for its own dtypes.
+    dtypes: Node | None = None
+    #: Whether numbers of other dtypes are taken where they keep their value.
+    casts: bool = False
 
-    def call(self, worker: Worker) -> Iterator[Any]:
-        """A new generator."""
-        extra = {} if self.worker_parameter is None else {self.worker_parameter: worker}
-        return self.function(**self.arguments, **extra)
+
+class Caller:
+    """Calls a function with the arguments that the user gave, and the worker where it is wanted."""
+
+    def __init__(
+        self, target: str, function: Any, named: dict[str, Any], positional: Sequence[Any] = (),
+        *, item: Sequence[Any] = (), bound: bool = False,
+    ) -> None:  # fmt: skip
+        """Raises `ConfigError` where these cannot be its arguments, with those of an ``item`` in
+        front. Of a method, ``bound`` says that its object is not among them."""
+        self._named, self._positional = named, tuple(positional)
+        self._worker = _worker_parameter(function)
+        given = (*[None] * bound, *item, *positional)
+        _check_arguments(target, function, given, named, self._worker)
+
+    @property
+    def divides(self) -> bool:
+        """Whether the function learns which share of the work is its own."""
+        return self._worker is not None
+
+    def __call__(self, function: Any, worker: Worker, *item: Any) -> Any:
+        extra = {} if self._worker is None else {self._worker: worker}
+        return function(*item, *self._positional, **self._named, **extra)
 
 
 def load_source(target: str, arguments: dict[str, Any]) -> Source:
     """Import and inspect; `ConfigError` with one sentence for whatever is wrong."""
     where, name = split_target(target)
     module = _import_file(where) if where.endswith(".py") else _import(where)
-    function = _find(module, module.__name__, name)
-    if isinstance(function, Iterator):
-        made_by = str(getattr(function, "__name__", ""))
-        # No advice that cannot be followed: <genexpr>, or a function inside another.
-        served = made_by.isidentifier() and callable(getattr(module, made_by, None))
-        advice = f"the function that makes it, {where}:{made_by}" if served else "a function with"
+    owner, thing = _find(module, module.__name__, name)
+    if isinstance(thing, Iterator):
+        raise ConfigError(_exists_already(target, where, owner, thing))
+    plain = inspect.isclass(owner) and inspect.isfunction(vars(owner).get(name.rpartition(".")[2]))
+    make, divisible, length = maker_of(target, owner if plain else None, thing, arguments)
+    return Source(make, divisible, _declared_spec(target, thing), _length(target, thing, length))
+
+
+def maker_of(
+    target: str, owner: Any, thing: Any, named: dict[str, Any], positional: Sequence[Any] = ()
+) -> tuple[Make, bool, int]:
+    """(how elements are made, whether that is divided, how many there are or -2).
+
+    With ``owner``, ``thing`` is a plain method of that class. `ConfigError` for what has no
+    elements, or cannot be called with these arguments.
+    """
+    if callable(thing):
+        caller = Caller(target, thing, named, positional, bound=owner is not None)
+        if owner is not None:
+            return method_maker(owner, thing.__name__, caller, target), caller.divides, -2
+        return call_maker(thing, caller, target), caller.divides, -2
+    kind = type(thing).__name__
+    if named or positional:
+        raise ConfigError(f"{target} is a {kind}, which takes no arguments")
+    if isinstance(thing, dict | str | bytes) or not _is_iterable(thing):
         raise ConfigError(
-            f"{target} is a {type(function).__name__} that exists already, and can be read only "
-            f"once: serve {advice}{'' if served else ' yield that makes its elements anew'}"
+            f"{target} is {'an' if kind[:1] in 'aeiou' else 'a'} {kind}: it must be a function "
+            "with yield, or something that gives its elements one after the other"
         )
-    if not inspect.isgeneratorfunction(_unwrapped(function)):
-        raise ConfigError(f"{target} {_why_no_generator(function, name)}")
-    parameter = _worker_parameter(function)
-    _check_arguments(target, function, arguments, parameter)
-    return Source(
-        function, arguments, parameter, _declared_spec(target, function), _length(target, function)
+    length = len(thing) if hasattr(thing, "__len__") else -2
+    if length >= 0 and hasattr(thing, "__getitem__"):
+        return sequence_maker(thing), True, length
+    return lambda _worker: iter(thing), False, length
+
+
+def _is_iterable(thing: Any) -> bool:
+    return isinstance(thing, Iterable) or hasattr(thing, "__getitem__")
+
+
+def _exists_already(target: str, where: str, module: Any, iterator: Any) -> str:
+    made_by = str(getattr(iterator, "__name__", ""))
+    # No advice that cannot be followed: <genexpr>, or a function inside another.
+    served = made_by.isidentifier() and callable(getattr(module, made_by, None))
+    advice = f"the function that makes it, {where}:{made_by}" if served else "a function with"
+    return (
+        f"{target} is a {type(iterator).__name__} that exists already, and can be read only "
+        f"once: serve {advice}{'' if served else ' yield that makes its elements anew'}"
     )
 
 
@@ -107,13 +160,14 @@ def _import_failed(name: str, error: BaseException) -> ConfigError:
     return ConfigError(f"importing {name} raised {kind_of(error)}: {text_of(error)}\n{trace}")
 
 
-def _find(module: Any, module_name: str, name: str) -> Any:
-    found = module
+def _find(module: Any, module_name: str, name: str) -> tuple[Any, Any]:
+    """(the class or module that holds it, what the name stands for)."""
+    owner, found = module, module
     for part in name.split("."):
         if not hasattr(found, part):
             raise ConfigError(f"module {module_name} has no {name!r}{_known(module, name)}")
-        found = getattr(found, part)
-    return found
+        owner, found = found, getattr(found, part)
+    return owner, found
 
 
 def _known(module: Any, name: str) -> str:
@@ -130,37 +184,17 @@ def _known(module: Any, name: str) -> str:
     return f"; its generators are {', '.join(shown)}{more}" if known else ""
 
 
-def _why_no_generator(thing: Any, name: str) -> str:
-    """What ``thing`` is instead of a generator function, and what to write."""
-    rule = "it must be a function with yield"
-    function = _unwrapped(thing)
-    if inspect.isasyncgenfunction(function) or inspect.iscoroutinefunction(function):
-        return f"is asynchronous: {rule}, without async"
-    if getattr(function, "__name__", "") == "<lambda>":
-        return f"is a lambda: {rule}, made with def"
-    if inspect.isclass(function):
-        return f"is a class: {rule}; one can say `yield from {name}(...)`"
-    if inspect.isroutine(function):
-        return (
-            f"does not yield: {rule}; one that returns another's generator can say "
-            "`yield from inner(...)`"
-        )
-    kind = type(function).__name__
-    article = "an" if kind[:1] in "aeiou" else "a"
-    if callable(function):
-        return f"is an object of class {kind}: {rule}; one can say `yield from {name}(...)`"
-    advice = f"; one can say `yield from {name}`" if isinstance(function, Iterable) else ""
-    return f"is {article} {kind}: {rule}{advice}"
-
-
-def _unwrapped(function: Any) -> Any:
-    while isinstance(function, functools.partial):
-        function = function.func
-    return inspect.unwrap(function) if callable(function) else function
+def _signature(function: Any) -> inspect.Signature | None:
+    """What it can be called with; None where it is in C and does not say."""
+    try:
+        return inspect.signature(function)
+    except ValueError:
+        return None
 
 
 def _worker_parameter(function: Any) -> str | None:
-    for name, parameter in inspect.signature(function).parameters.items():
+    signature = _signature(function)
+    for name, parameter in signature.parameters.items() if signature is not None else ():
         annotation = parameter.annotation
         written = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
         if name == "worker" or annotation is Worker or written.rpartition(".")[2] == "Worker":
@@ -169,21 +203,28 @@ def _worker_parameter(function: Any) -> str | None:
 
 
 def _check_arguments(
-    target: str, function: Any, arguments: dict[str, Any], worker: str | None
+    target: str, function: Any, positional: Sequence[Any], named: dict[str, Any], worker: str | None
 ) -> None:
-    if worker is not None and worker in arguments:
+    if worker is not None and worker in named:
         raise ConfigError(f"--arg {worker}: genserver fills in this parameter itself")
     extra = {} if worker is None else {worker: None}
-    signature = inspect.signature(function)
+    signature = _signature(function)
+    if signature is None:
+        return
     try:
-        signature.bind(**arguments, **extra)
+        signature.bind(*positional, **named, **extra)
     except TypeError as error:
+        if positional:
+            raise ConfigError(
+                f"{target} cannot be called with these arguments: {error}; its signature is "
+                f"{signature}"
+            ) from None
         missing = [
             f"--arg {name}=VALUE" for name, parameter in signature.parameters.items()
             if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-            and parameter.default is parameter.empty and name not in {*arguments, *extra}
+            and parameter.default is parameter.empty and name not in {*named, *extra}
         ]  # fmt: skip
-        unknown = [name for name in arguments if name not in signature.parameters]
+        unknown = [name for name in named if name not in signature.parameters]
         what = f"cannot be called with these --arg: {error}"
         if missing:
             not_known = f" (not --arg {', '.join(unknown)})" if unknown else ""
@@ -192,7 +233,7 @@ def _check_arguments(
 
 
 def _declared_spec(target: str, function: Any) -> ElementSpec | None:
-    declared = getattr(_unwrapped(function), "output_signature", None)
+    declared = getattr(unwrapped(function), "output_signature", None)
     if declared is None:
         return None
     try:
@@ -201,11 +242,11 @@ def _declared_spec(target: str, function: Any) -> ElementSpec | None:
         raise ConfigError(f"{target}.output_signature: {error}") from error
 
 
-def _length(target: str, function: Any) -> int:
-    """The attribute ``length``: an int, or "infinite"; -2 when there is none."""
-    length = getattr(_unwrapped(function), "length", None)
+def _length(target: str, function: Any, known: int) -> int:
+    """The attribute ``length``: an int, or "infinite"; ``known`` when there is none."""
+    length = getattr(unwrapped(function), "length", None)
     if length is None:
-        return -2
+        return known
     if length == "infinite":
         return -1
     if type(length) is not int or length < 0:

@@ -15,10 +15,12 @@ import subprocess
 import sys
 from typing import Any
 
-from .inherited import offered
+from genserver.protocol.child import WORKER_VARIABLE
+from genserver.protocol.child.inherited import offered
+
 from .reports import Command, LineReader, write_line
 
-__all__ = ["STACKS_SIGNAL", "WORKER_VARIABLE", "WorkerProcess", "describe_exit"]
+__all__ = ["STACKS_SIGNAL", "WorkerProcess", "describe_exit"]
 
 #: One thread each: the workers are the parallelism (petastorm #432, tensorpack's tutorial).
 _ONE_THREAD = (
@@ -30,9 +32,6 @@ _NO_DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVI
 
 #: Has a worker print the stacks of its threads.
 STACKS_SIGNAL = signal.SIGUSR2
-#: Set in workers, so that a program which is imported there does not start servers in turn.
-WORKER_VARIABLE = "GENSERVER_WORKER"
-
 _BOOTSTRAP = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from genserver.server.worker_main import main; main(*map(int, sys.argv[2:]))"
@@ -43,7 +42,8 @@ class WorkerProcess:
     """One worker, as the supervisor holds it. Main thread only (parent-death is per thread)."""
 
     def __init__(self, config: dict[str, Any], page: int) -> None:
-        """``config`` is plain data; ``page`` is the descriptor of the worker's progress page."""
+        """``config`` is plain data; ``page`` is the descriptor of the worker's progress page. That
+        of ``config["function"]``, if there is one, is inherited too."""
         environment = dict(os.environ)
         for name in _ONE_THREAD:
             environment.setdefault(name, "1")
@@ -57,12 +57,13 @@ class WorkerProcess:
             output_write, self.output = _pipe(theirs, undone, reading=False)
             errors_write, self.errors = _pipe(theirs, undone, reading=False)
             inherited = (theirs.enter_context(offered(config)), down_read, up_write, page)
+            function = () if config["function"] is None else (config["function"],)
             # A group of its own: Ctrl-C in the terminal reaches the supervisor alone, and what the
             # generator starts can be ended with it.
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _BOOTSTRAP, json.dumps(sys.path), *map(str, inherited)],
                 stdin=subprocess.DEVNULL, stdout=output_write, stderr=errors_write,
-                pass_fds=inherited, env=environment, start_new_session=True,
+                pass_fds=(*inherited, *function), env=environment, start_new_session=True,
             )  # fmt: skip
             undone.pop_all()
         for ours in (self.output, self.errors):

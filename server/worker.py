@@ -43,6 +43,7 @@ class Worker:
         self.epoch = epoch
         self.seed = seed
         self._start = start
+        #: Its number among all workers, also where each runs the generator whole.
         self._stream = index if stream is None else stream
         self._goes_on = (start,) if afresh and start else ()
         self.seeks = False

@@ -17,6 +17,7 @@ import time
 from types import FrameType
 from typing import Any
 
+from genserver.protocol.child.inherited import taken
 from genserver.protocol.endpoint import Endpoint, parse_endpoint
 from genserver.protocol.errors import EndpointError
 from genserver.protocol.messages import GoAway
@@ -28,7 +29,6 @@ from genserver.protocol.transport.sockets import Router, close_context
 
 from .config import ConfigError
 from .exit_codes import ExitCode
-from .inherited import taken
 from .lives import STABLE
 from .progress_page import ProgressPage
 from .reports import (
@@ -175,11 +175,17 @@ class _Process:
         return self._started
 
     def _load(self) -> None:
-        source = load_source(self._config["target"], self._config["arguments"])
+        target, function = self._config["target"], self._config["function"]
+        if function is None:
+            source = load_source(target, self._config["arguments"])
+        else:
+            from .sent import load_sent  # most servers are sent nothing
+
+            source = load_sent(function, target)
         if "tensorflow" in sys.modules and self._index == 0:
             logger.warning(
                 "%s imports TensorFlow: every worker pays its start-up and about 0.5 GB of memory",
-                self._config["target"],
+                target,
             )
         self._runner = Runner(source, self._data.exchange, self._rules(), self._page)
         write_line(self._up, loaded(source))

@@ -405,7 +405,7 @@ def test_a_worker_may_have_no_part_in_an_epoch(
         ("called", "is a generator that exists already, and can be read only once: serve the "
                    "function that makes it, first_hour_errors:raising"),
         ("lines", "is a map that exists already, and can be read only once: serve a function"),
-        ("Rows", "is a class: it must be a function with yield; one can say `yield from Rows("),
+        ("MOST", "is an int: it must be a function with yield"),
         ("SPEC", "has no 'SPEC'; its generators are"),
     ],
 )  # fmt: skip

@@ -80,9 +80,12 @@ def test_pure_modules_touch_no_socket_clock_or_thread() -> None:
 
 
 def test_nothing_that_unpickles_or_evaluates() -> None:
-    """No pickle, marshal, eval, exec or numpy's allow_pickle anywhere in the packages."""
+    """No pickle, marshal, eval, exec or numpy's allow_pickle anywhere in the packages, but for the
+    function that a trainer sends to its own child, which one file packs and one makes again."""
+    assert importers_of("cloudpickle") == ["client/sending.py"]
+    assert importers_of("pickle") == ["server/sent.py"]
     for path in SOURCES:
-        assert not {"pickle", "marshal", "dill", "cloudpickle", "shelve"} & set(imports(path))
+        assert not {"marshal", "dill", "shelve"} & set(imports(path))
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in ("eval", "exec", "compile"), name_of(path)

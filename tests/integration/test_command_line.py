@@ -37,7 +37,7 @@ def genserver(*arguments: str, seconds: float = 60.0) -> subprocess.CompletedPro
         (["nomodule:cubes"], 78, "there is no module 'nomodule'"),
         (["generators:cubes"], 78, "has no 'cubes'; its generators are"),
         (["generators:not_a_generator"], 78, "is an int: it must be a function"),
-        (["generators:returning"], 78, "does not yield: it must be a function with yield"),
+        (["generators:returning"], 65, "gave a int, over which nothing can iterate"),
         (["generators"], 64, "should read MODULE:GENERATOR"),
         (["__main__:mine"], 64, "workers cannot import __main__: name the file"),
         (["generators:whole", "--workers", "2"], 78, "cannot be divided"),

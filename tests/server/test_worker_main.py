@@ -21,7 +21,7 @@ from ..support.servers import eventually
 CONFIG = {
     "index": 0, "life": 0, "target": "made:here", "arguments": {}, "sharding": "off",
     "recovery": "auto", "max_rerun": None, "max_items": 1, "item_timeout": None, "ipc": "",
-    "tcp": "",
+    "tcp": "", "function": None,
 }  # fmt: skip
 KEY = (1, 1)
 
@@ -54,7 +54,7 @@ def test_what_the_server_said_of_its_end_is_the_workers_goodbye(
     def load(*_: Any) -> Source:
         exchange.apply(Started(KEY, Open(1, 0, 1, 0, 7)))
         exchange.apply(Credit(KEY, 10, 1000))
-        return Source(one, {}, None, None, -2)
+        return Source(lambda _: one(), False, None, -2)
 
     said: list[tuple[str, bool]] = []
     monkeypatch.setattr(worker_main, "load_source", load)

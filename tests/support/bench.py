@@ -38,7 +38,8 @@ class Bench:
         self.told: list[tuple[Key, bool]] = []
         self.exchange = Exchange(lambda key, now: self.told.append((key, now)))
         self.exchange.spec = spec
-        source = Source(function, {}, worker, None, -2)
+        make = (lambda _: function()) if worker is None else function
+        source = Source(make, worker is not None, None, -2)
         self.page = page or ProgressPage()
         self.runner = Runner(source, self.exchange, Rules(**rules), self.page, guest=guest)
         self.runner.use_spec(spec)

@@ -91,14 +91,8 @@ def decorated(n: int = 3) -> Iterator[int]:
     yield from range(n)
 
 
-class Rows:
-    """A plain iterator class."""
-
-    def __iter__(self) -> Rows:
-        return self
-
-    def __next__(self) -> int:
-        raise StopIteration
+#: Nothing that has elements.
+MOST = 5
 
 
 def uneven(worker: Worker) -> Iterator[tuple[np.int64, np.int64]]:

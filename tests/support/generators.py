@@ -204,9 +204,9 @@ if "GENSERVER_TEST_IMPORTS" in os.environ:
 not_a_generator = 5
 
 
-def returning() -> list[int]:
-    """A function that returns instead of yielding."""
-    return [1, 2, 3]
+def returning() -> int:
+    """A function that returns one thing instead of yielding several."""
+    return 3
 
 
 def talking(worker: Worker, n: int = 3) -> Iterator[np.int64]:

@@ -6,6 +6,7 @@ that this process is gone; and a thread that shows what it prints (echo.py).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -15,29 +16,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from genserver.protocol.errors import GenserverError
-
+from ..errors import ServerFailed
 from .echo import Echo
-from .inherited import offered
+from .inherited import offered, offered_bytes
 
-__all__ = ["ChildServer", "ServerFailed"]
+__all__ = ["ChildServer"]
 
 #: Above the supervisor's own ladder (design 8), so that SIGKILL is never needed.
 STOP_SECONDS = 10.0
-
-
-class ServerFailed(GenserverError):
-    """The server ended before it was ready: its exit code ``code``, its sentence ``said``."""
-
-    def __init__(self, target: str, code: int | None, said: str = "") -> None:
-        super().__init__(target, code, said)
-        self.target = target
-        self.code = code
-        self.said = said
-
-    def __str__(self) -> str:
-        what = "is not ready yet" if self.code is None else f"ended with exit code {self.code}"
-        return f"the server of {self.target} {what}{': ' if self.said else ''}{self.said}"
 
 
 class ChildServer:
@@ -51,8 +37,10 @@ class ChildServer:
         *,
         seconds: float,
         cwd: str | None,
+        function: bytes | None = None,
     ) -> None:
-        """``options`` are the command line's, True for one that takes no value.
+        """``options`` are the command line's, True for one that takes no value. ``function`` is
+        what its workers run instead of importing ``target``, which then is no more than its name.
 
         Waits ``seconds``, or raises `ServerFailed`.
         """
@@ -62,22 +50,25 @@ class ChildServer:
             if value is not None and value is not False:
                 flag = "--" + name.replace("_", "-")
                 command += [flag] if value is True else [flag, str(value)]
-        with offered(arguments) as given:
-            reader, writer = os.pipe()
-            command += ["--arguments-fd", str(given), "--ready-fd", str(writer)]
+        with contextlib.ExitStack() as theirs:
+            inherited = {"--arguments-fd": theirs.enter_context(offered(arguments))}
+            if function is not None:
+                inherited["--function-fd"] = theirs.enter_context(offered_bytes(function))
+            reader, inherited["--ready-fd"] = os.pipe()
+            theirs.callback(os.close, inherited["--ready-fd"])
+            for flag, descriptor in inherited.items():
+                command += [flag, str(descriptor)]
             try:
                 # A session of its own: Ctrl-C in a terminal and a notebook's interrupt go to the
                 # whole group, and mean this process.
                 self._process = subprocess.Popen(
-                    command, pass_fds=(writer, given), cwd=cwd,
+                    command, pass_fds=tuple(inherited.values()), cwd=cwd,
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                     env={**os.environ, "PYTHONPATH": _search_path()}, start_new_session=True,
                 )  # fmt: skip
             except BaseException:
                 os.close(reader)
                 raise
-            finally:
-                os.close(writer)
         self._echo = Echo(self._process)
         try:
             self.endpoint = self._await_ready(reader, seconds)

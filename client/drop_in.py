@@ -1,0 +1,89 @@
+"""`from_generator`: a private server of child processes behind a dataset.
+
+Owns nothing itself: the server belongs to private_server.py, the dataset to TensorFlow.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+from .options import OptionError, PullOptions
+from .private_server import PrivateServer, refuse_in_worker
+from .sending import Sent, name_of, packed, with_owner
+from .typed import ClientOptions, GeneratorOptions
+
+if TYPE_CHECKING:
+    from .tensorflow import Dataset, Declared
+
+__all__ = ["make_private"]
+
+#: Options that go to the server's command line as they are.
+SERVER_OPTIONS = (
+    "sharding", "length", "recovery", "max_rerun", "max_restarts", "item_timeout", "max_items",
+)  # fmt: skip
+#: Seconds until the server must be ready, where the user does not say.
+READY_SECONDS = 300.0
+
+
+def make_private(
+    generator: Any, signature: tuple[Any, Any, Any], args: Any, name: str | None,
+    *, workers: int, items: Iterable[Any] | None, concurrency: int, unbatch: bool,
+    device: str | None, prefetch: int | None, options: GeneratorOptions,
+) -> Dataset:  # fmt: skip
+    """See `genserver.client.from_generator`; ``signature`` is (types, shapes, signature)."""
+    refuse_in_worker()
+    if not callable(generator) and not isinstance(generator, Iterable):
+        raise TypeError("`generator` must be a Python callable.")  # tf.data's own words
+    _check(generator, workers, items, concurrency)
+    from . import tensorflow
+
+    values = tensorflow.tensor_values(args)
+    declared = tensorflow.declared(*signature)
+    target = name_of(generator)
+    sent = _sent(generator, values, declared, items, concurrency, unbatch)
+    server = {"workers": workers, **{key: options.get(key) for key in SERVER_OPTIONS}}
+    seconds = options.get("ready_timeout", READY_SECONDS)
+    pulled = {key: value for key, value in options.items() if key in ClientOptions.__annotations__}
+    PullOptions(**pulled)  # type: ignore[arg-type]  # checked there, before anything is started
+    private = PrivateServer(target, packed(target, sent), server, seconds=seconds)
+    try:
+        dataset = tensorflow.make_dataset(
+            private.endpoint, device=device, prefetch=prefetch, cycle_length=None,
+            options=cast("ClientOptions", pulled),
+        )  # fmt: skip
+        dataset = tensorflow.named(dataset, name)
+    except BaseException:  # Ctrl-C as well: nobody else could stop the server
+        private.stop()
+        raise
+    private.end_with(dataset)
+    return dataset
+
+
+def _sent(
+    generator: Any, args: tuple[Any, ...], declared: Declared, items: Iterable[Any] | None,
+    concurrency: int, unbatch: bool,
+) -> Sent:  # fmt: skip
+    spec, dtypes = (None if each is None else each.to_wire() for each in declared)
+    return {
+        "function": generator, "owner": with_owner(generator), "args": args, "items": items,
+        "concurrency": concurrency, "unbatch": unbatch, "spec": spec, "dtypes": dtypes,
+    }  # fmt: skip
+
+
+def _check(
+    generator: Any, workers: int, items: Iterable[Any] | None, concurrency: int
+) -> None:  # fmt: skip
+    if workers < 1:
+        raise OptionError(f"workers must be 1 or more, not {workers}")
+    for what, given in (("generator", generator), ("items", items)):
+        if isinstance(given, Iterator):
+            raise OptionError(
+                f"{what} is a {type(given).__name__} that exists already, and can be read only "
+                "once: give a function that makes it, or a list"
+            )
+    if concurrency < 1:
+        raise OptionError(f"concurrency must be 1 or more, not {concurrency}")
+    if concurrency > 1 and not (items is not None and inspect.iscoroutinefunction(generator)):
+        raise OptionError("concurrency is the number of calls of an async def over items")

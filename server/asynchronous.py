@@ -1,0 +1,117 @@
+"""Asynchronous user code as plain iterators: an event loop that turns while an element is awaited.
+
+`Driven` takes the elements of an async generator one at a time, `Concurrent` the results of many
+calls in the order of the items. Each owns an event loop and what runs on it; belongs to the thread
+that iterates, which is where the user's code runs, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any
+
+__all__ = ["Concurrent", "Driven"]
+
+_END = object()
+
+
+class _Loop:
+    """An event loop that only turns when it is asked to, until it is closed."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+
+    def await_(self, awaited: Any) -> Any:
+        """Let everything run until this is done; its result, or what it raises."""
+        return self._loop.run_until_complete(awaited)
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Begin something; it runs whenever the loop turns."""
+        return self._loop.create_task(work)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be run on it any more."""
+        return self._loop.is_closed()
+
+    def close(self) -> None:
+        """Cancel what is under way, let it end, and close. Idempotent."""
+        if self.closed:
+            return
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        if left:
+            self.await_(asyncio.gather(*left, return_exceptions=True))
+        self.await_(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+
+class Driven(Iterator[Any]):
+    """The elements of an async generator, one at a time."""
+
+    def __init__(self, elements: AsyncIterator[Any]) -> None:
+        self._elements = elements
+        self._loop = _Loop()
+
+    def __next__(self) -> Any:
+        if self._loop.closed:
+            raise StopIteration
+        element = self._loop.await_(_next(self._elements))
+        if element is _END:
+            self.close()
+            raise StopIteration
+        return element
+
+    def close(self) -> None:
+        """Run its finally blocks. Idempotent."""
+        if self._loop.closed:
+            return
+        close = getattr(self._elements, "aclose", None)
+        try:
+            if close is not None:
+                self._loop.await_(close())
+        finally:
+            self._loop.close()
+
+
+class Concurrent(Iterator[Any]):
+    """The results of calls in their order, so many of them under way at once."""
+
+    def __init__(self, calls: Iterator[Coroutine[Any, Any, Any]], concurrency: int) -> None:
+        self._calls = calls
+        self._concurrency = concurrency
+        self._loop = _Loop()
+        self._under_way: deque[asyncio.Task[Any]] = deque()
+
+    def __next__(self) -> Any:
+        self._fill()
+        if not self._under_way:
+            self.close()
+            raise StopIteration
+        # Also where the first is done already: those that were just begun get their first turn.
+        first = self._under_way.popleft()
+        return self._loop.await_(_after_a_turn(first))
+
+    def close(self) -> None:
+        """Cancel the calls that are under way. Idempotent."""
+        self._under_way.clear()
+        self._loop.close()
+
+    def _fill(self) -> None:
+        while len(self._under_way) < self._concurrency:
+            call = next(self._calls, None)
+            if call is None:
+                return
+            self._under_way.append(self._loop.start(call))
+
+
+async def _next(elements: AsyncIterator[Any]) -> Any:
+    return await anext(elements, _END)
+
+
+async def _after_a_turn(task: asyncio.Task[Any]) -> Any:
+    await asyncio.sleep(0)
+    return await task
