@@ -34,7 +34,7 @@ def make_private(
 ) -> Dataset:  # fmt: skip
     """See `genserver.client.from_generator`; ``signature`` is (types, shapes, signature)."""
     refuse_in_worker()
-    if not callable(generator) and not isinstance(generator, Iterable):
+    if not (callable(generator) or isinstance(generator, Iterable)) and not _numbered(generator):
         raise TypeError("`generator` must be a Python callable.")  # tf.data's own words
     _check(generator, workers, items, concurrency)
     from . import tensorflow
@@ -43,10 +43,10 @@ def make_private(
     declared = tensorflow.declared(*signature)
     target = name_of(generator)
     sent = _sent(generator, values, declared, items, concurrency, unbatch)
-    server = {"workers": workers, **{key: options.get(key) for key in SERVER_OPTIONS}}
-    seconds = options.get("ready_timeout", READY_SECONDS)
-    pulled = {key: value for key, value in options.items() if key in ClientOptions.__annotations__}
-    PullOptions(**pulled)  # type: ignore[arg-type]  # checked there, before anything is started
+    pulled: dict[str, Any] = dict(options)
+    seconds = pulled.pop("ready_timeout", READY_SECONDS)
+    server = {"workers": workers, **{key: pulled.pop(key, None) for key in SERVER_OPTIONS}}
+    PullOptions(**pulled)  # which checks them, before anything is started
     private = PrivateServer(target, packed(target, sent), server, seconds=seconds)
     try:
         dataset = tensorflow.make_dataset(
@@ -59,6 +59,10 @@ def make_private(
         raise
     private.end_with(dataset)
     return dataset
+
+
+def _numbered(generator: Any) -> bool:
+    return hasattr(generator, "__len__") and hasattr(generator, "__getitem__")
 
 
 def _sent(
@@ -83,6 +87,8 @@ def _check(
                 f"{what} is a {type(given).__name__} that exists already, and can be read only "
                 "once: give a function that makes it, or a list"
             )
+    if items is not None and not callable(generator):
+        raise OptionError(f"items are given to a function, not to a {type(generator).__name__}")
     if concurrency < 1:
         raise OptionError(f"concurrency must be 1 or more, not {concurrency}")
     if concurrency > 1 and not (items is not None and inspect.iscoroutinefunction(generator)):

@@ -1,12 +1,15 @@
 """The server that `from_generator` starts for itself: child processes that go with the dataset.
 
-Owns the server process, from its start until nobody has the dataset any more or this process ends.
+Owns the server process, from its start until nobody has the dataset any more or this process ends,
+and one thread that ends what nobody has any more.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
+import queue
 import threading
 import weakref
 from collections.abc import Mapping
@@ -19,12 +22,15 @@ from genserver.protocol.transport.platform import after_fork_in_child, has_ipc
 
 __all__ = ["PrivateServer", "refuse_in_worker"]
 
-#: Seconds that the ends of all servers may take together when this process ends.
-EXIT_SECONDS = 10.0
+#: Between two looks of the thread, in seconds, at whether it is still needed.
+TURN_SECONDS = 1.0
 
-#: Private servers of this process, and the threads that end others.
+#: Private servers of this process that run, and those of them that nobody has any more: a finalizer
+#: may run anywhere, so it takes no lock and starts no thread.
 _running: set[PrivateServer] = set()
-_ending: set[threading.Thread] = set()
+_abandoned: queue.SimpleQueue[PrivateServer] = queue.SimpleQueue()
+_lock = threading.Lock()
+_janitor: threading.Thread | None = None
 
 
 def refuse_in_worker() -> None:
@@ -51,7 +57,9 @@ class PrivateServer:
             target, {"bind": bind, "quiet": True, **options}, {}, seconds=seconds, cwd=None,
             function=function,
         )  # fmt: skip
-        _running.add(self)
+        with _lock:
+            _running.add(self)
+            _start_janitor()
 
     @property
     def endpoint(self) -> str:
@@ -60,39 +68,43 @@ class PrivateServer:
 
     def end_with(self, owner: object) -> None:
         """Have it stop when ``owner`` is no more."""
-        weakref.finalize(owner, self._leave).atexit = False  # see _stop_all
+        weakref.finalize(owner, _abandoned.put, self).atexit = False  # see _stop_all
 
     def stop(self) -> None:
         """End it; waits for that. Idempotent."""
         _running.discard(self)
         self._child.stop(drain=False)
 
-    def _leave(self) -> None:
-        """End it without keeping whoever dropped the dataset."""
-        if self in _running:
-            _running.discard(self)
-            thread = threading.Thread(target=self._end, name="genserver-end", daemon=True)
-            _ending.add(thread)
-            thread.start()
 
-    def _end(self) -> None:
-        try:
-            self._child.stop(drain=False)
-        finally:
-            _ending.discard(threading.current_thread())
+def _start_janitor() -> None:
+    """Under the lock: the thread runs as long as there are servers."""
+    global _janitor
+    if _janitor is None:
+        _janitor = threading.Thread(target=_tidy, name="genserver-janitor", daemon=True)
+        _janitor.start()
+
+
+def _tidy() -> None:
+    global _janitor
+    while True:
+        with _lock:
+            if not _running:
+                _janitor = None
+                return
+        with contextlib.suppress(queue.Empty):
+            _abandoned.get(timeout=TURN_SECONDS).stop()
 
 
 def _stop_all() -> None:
     for server in list(_running):
         server.stop()
-    for thread in list(_ending):
-        thread.join(EXIT_SECONDS)
 
 
 def _forget_all() -> None:
     """A forked child has no servers: they are its parent's."""
+    global _lock, _janitor
     _running.clear()
-    _ending.clear()
+    _lock, _janitor = threading.Lock(), None
 
 
 atexit.register(_stop_all)

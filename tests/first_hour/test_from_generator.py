@@ -185,6 +185,14 @@ class Called:
         yield 0
 
 
+class Numbered:
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, number: int) -> int:
+        return number * number
+
+
 async def ticking() -> AsyncIterator[int]:
     for number in range(3):
         await asyncio.sleep(0)
@@ -211,12 +219,13 @@ def test_a_method_has_an_object_for_each_worker() -> None:
         (Called(), {}, [0]),
         (ticking, {}, [0, 1, 2]),
         ([5, 6, 7, 8, 9], {"workers": 2}, [5, 6, 7, 8, 9]),
+        (Numbered(), {"workers": 2}, [0, 1, 4]),
         (doubled, {"items": list(range(9)), "concurrency": 4, "workers": 2}, list(range(0, 18, 2))),
         (lambda a, b: a * b, {"items": [(1, 2), (3, 4)]}, [2, 12]),
         (lambda n: n, {"items": range(5), "batch": 5}, [[0, 1, 2, 3, 4]]),
         (lambda: iter([np.arange(2), np.arange(3)]), {"unbatch": True}, [0, 1, 0, 1, 2]),
     ],
-    ids=["object", "async", "list", "async items", "tuples", "batch", "unbatch"],
+    ids=["object", "async", "list", "numbered", "async items", "tuples", "batch", "unbatch"],
 )
 def test_every_kind_of_generator_gives_its_elements(
     generator: Any, given: dict[str, Any], expected: list[Any]
@@ -298,6 +307,7 @@ def test_inside_of_map_or_interleave_it_is_told_where_to_be() -> None:
         ({"concurrency": 2}, "concurrency is the number of calls"),
         ({"generator": iter([1])}, "generator is a list_iterator that exists already"),
         ({"items": iter([1])}, "items is a list_iterator that exists already"),
+        ({"generator": [1], "items": [1]}, "items are given to a function, not to a list"),
         ({"batch": 0}, "batch must be"),
     ],
 )
@@ -307,6 +317,12 @@ def test_an_option_that_cannot_be_is_one_sentence(given: dict[str, Any], sentenc
     with pytest.raises(OptionError, match=sentence):
         from_generator(**{"generator": pairs, **given})
     assert processes_of(os.getpid()) == before
+
+
+def test_an_option_that_does_not_exist_is_a_type_error() -> None:
+    """As with any function."""
+    with pytest.raises(TypeError, match="shuffle"):
+        from_generator(pairs, shuffle=True)  # type: ignore[call-arg]  # that is the point
 
 
 def test_a_worker_starts_no_servers() -> None:
