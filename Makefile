@@ -42,7 +42,9 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	MYPYPATH=$(VENV)/typed $(BIN)/mypy
 
+# Where no bytecode is written, each of a thousand processes would compile the packages again.
 unit: $(VENV)/.test
+	$(BIN)/python -m compileall -q protocol server client tests
 	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
 portable: $(VENV)/.test

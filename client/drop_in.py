@@ -51,7 +51,7 @@ def make_private(
     try:
         dataset = tensorflow.make_dataset(
             private.endpoint, device=device, prefetch=prefetch, cycle_length=None,
-            options=cast("ClientOptions", pulled),
+            options=cast("ClientOptions", pulled), title=target,
         )  # fmt: skip
         dataset = tensorflow.named(dataset, name)
     except BaseException:  # Ctrl-C as well: nobody else could stop the server

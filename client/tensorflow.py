@@ -84,8 +84,12 @@ def make_dataset(
     prefetch: int | None,
     cycle_length: int | None,
     options: ClientOptions,
+    title: str = "",
 ) -> Dataset:
-    """See `genserver.client.from_server`, which is this function typed without TensorFlow."""
+    """See `genserver.client.from_server`, which is this function typed without TensorFlow.
+
+    ``title`` is what a user knows the servers by, if not their endpoints.
+    """
     if tf.is_tensor(endpoints):
         raise OptionError(
             "an endpoint is text, not a tensor: tf.data calls a map's or interleave's function "
@@ -97,7 +101,9 @@ def make_dataset(
     plan = source.plan()
     lanes = _lane_count(plan, source, cycle_length)
     workers = f"{plan.count} worker{'s' * (plan.count > 1)}"
-    say(f"{', '.join(source.names)}: {workers} {plan.way}, seed {plan.seed}; {plan.memory}")
+    say(
+        f"{title or ', '.join(source.names)}: {workers} {plan.way}, seed {plan.seed}; {plan.memory}"
+    )
     dataset = _cut(_pull(source, plan, lanes), plan, lanes)
     # A pass that goes on is shorter than the others, and a length can be asserted of all only.
     if plan.cardinality != UNKNOWN and (source.progress is None or plan.cardinality == INFINITE):

@@ -22,11 +22,12 @@ from jupyter_client.manager import KernelManager
 
 from ..support.servers import PATIENCE, SUPPORT, Serve, eventually, processes_of
 
-#: Its generator is at work from element 0 until `go_on`, so that interrupts come in between.
+#: Its generator is at work from element 0 until `go_on`, so that interrupts come in between. One
+#: that has begun its next element before it hears that nobody wants it is done with that soon.
 MAKE = """
 from genserver.client import Client, from_server
 from genserver.server import Server
-options = {{"folder": "{folder}"}}
+options = {{"folder": "{folder}", "patience": 10.0}}
 server = Server("generators:told", workers=1, arguments=options, spec="int64[]", quiet=True)
 """
 
