@@ -128,7 +128,8 @@ def from_generator(
     * ``device``, ``prefetch``: those of `from_server`; ``options``: those of `GeneratorOptions`.
 
     Any thread; imports TensorFlow. Raises tf.data's errors for the same mistakes, `CannotSend`,
-    `ServerFailed`, `SpecError`, and what `from_server` raises, also while iterating.
+    `ServerFailed`, `SpecError`, and what `from_server` raises. While iterating, an error of the
+    generator is of the class that tf.data has for it.
     """
     from .drop_in import make_private
 

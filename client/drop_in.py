@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from .options import OptionError, PullOptions
 from .private_server import PrivateServer, refuse_in_worker
 from .sending import Sent, name_of, packed, with_owner
+from .tf_errors import as_tf_data_has_it
 from .typed import ClientOptions, GeneratorOptions
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def make_private(
     try:
         dataset = tensorflow.make_dataset(
             private.endpoint, device=device, prefetch=prefetch, cycle_length=None,
-            options=cast("ClientOptions", pulled), title=target,
+            options=cast("ClientOptions", pulled), title=target, raised=as_tf_data_has_it,
         )  # fmt: skip
         dataset = tensorflow.named(dataset, name)
     except BaseException:  # Ctrl-C as well: nobody else could stop the server

@@ -13,7 +13,7 @@ import functools
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -48,6 +48,9 @@ Dataset: TypeAlias = "tf.data.Dataset[Any]"
 
 #: (the whole spec, the dtypes alone) that a user declared; None for what is to be found.
 Declared: TypeAlias = tuple[ElementSpec | None, ElementSpec | None]
+
+#: What TensorFlow is to see in the place of an error.
+Raised: TypeAlias = Callable[[GenserverError], GenserverError]
 
 #: The longest that TensorFlow's thread waits inside a lane, in seconds: half of what deleting an
 #: iterator may take (design 8).
@@ -85,10 +88,12 @@ def make_dataset(
     cycle_length: int | None,
     options: ClientOptions,
     title: str = "",
+    raised: Raised | None = None,
 ) -> Dataset:
     """See `genserver.client.from_server`, which is this function typed without TensorFlow.
 
-    ``title`` is what a user knows the servers by, if not their endpoints.
+    ``title`` is what a user knows the servers by, if not their endpoints; ``raised`` makes of an
+    error what TensorFlow is to see.
     """
     if tf.is_tensor(endpoints):
         raise OptionError(
@@ -104,7 +109,7 @@ def make_dataset(
     say(
         f"{title or ', '.join(source.names)}: {workers} {plan.way}, seed {plan.seed}; {plan.memory}"
     )
-    dataset = _cut(_pull(source, plan, lanes), plan, lanes)
+    dataset = _cut(_pull(source, plan, lanes, raised), plan, lanes)
     # A pass that goes on is shorter than the others, and a length can be asserted of all only.
     if plan.cardinality != UNKNOWN and (source.progress is None or plan.cardinality == INFINITE):
         length = tf.data.INFINITE_CARDINALITY if plan.cardinality == INFINITE else plan.cardinality
@@ -156,7 +161,7 @@ def _is_small(plan: Plan) -> bool:
     return plan.spec.nbytes is not None and plan.spec.nbytes < LARGE_ELEMENT and fit
 
 
-def _pull(source: Source, plan: Plan, lanes: int) -> Dataset:
+def _pull(source: Source, plan: Plan, lanes: int, raised: Raised | None) -> Dataset:
     """Runs of every lane: of small elements one part, of others a tuple of `_group` parts."""
     spec, parts = plan.spec, 0 if _is_small(plan) else _group(plan, lanes)
 
@@ -181,7 +186,7 @@ def _pull(source: Source, plan: Plan, lanes: int) -> Dataset:
             source, epoch=source.epoch(int(number), begun), expect=spec, lane=int(lane),
             lanes=lanes, group=max(1, parts), begun=begun,
         )  # fmt: skip
-        return _Runs(opened, spec, parts)
+        return _Runs(opened, spec, parts, raised)
 
     scalar = tf.TensorSpec((), tf.int64)
     signature = spec.map(lambda leaf: tf.TensorSpec((None, *leaf.shape), _tf_dtype(leaf)))
@@ -226,9 +231,12 @@ class _Runs:
     call, and TensorFlow would take that for the end of the data.
     """
 
-    def __init__(self, lane: Lane, spec: ElementSpec, parts: int) -> None:
+    def __init__(
+        self, lane: Lane, spec: ElementSpec, parts: int, raised: Raised | None
+    ) -> None:  # fmt: skip
         """``parts`` is the length of the tuples that it gives, or 0 for no tuple."""
         self._lane = lane
+        self._raised = raised
         self._spec = spec
         self._none = spec.unflatten([_empty(leaf) for _, leaf in spec.leaves()])
         self._parts = parts
@@ -247,7 +255,8 @@ class _Runs:
             return self._next()
         except GenserverError as error:
             # TensorFlow prints the frames each time; the user's own are in the error's text.
-            raise error.with_traceback(None) from None
+            seen = error if self._raised is None else self._raised(error)
+            raise seen.with_traceback(None) from None
         finally:
             _farewell.leave()
 

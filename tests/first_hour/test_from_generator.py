@@ -159,8 +159,33 @@ def test_what_has_no_dense_form_is_refused_with_it(signature: Any, advice: str) 
 def test_what_tf_data_would_cut_off_fails() -> None:
     """300.0 as uint8 is 44 there; here the element is named."""
     dataset = from_generator(lambda: iter([3.0, 300.0]), output_types=tf.uint8)
-    with pytest.raises(tf.errors.UnknownError, match=r"300\.0 does not fit without loss"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"300\.0 does not fit without loss"):
         list(dataset)
+
+
+def raising(kind: type[Exception]) -> Iterator[int]:
+    yield 1
+    raise kind("the scan is upside down")
+
+
+@pytest.mark.parametrize(
+    "generator",
+    [
+        lambda: raising(ValueError), lambda: raising(KeyError), lambda: raising(MemoryError),
+        lambda: raising(NotImplementedError), lambda: iter(["a text"]),
+        lambda: iter([1, (2, 3)]), lambda: iter([1, [2, 3]]),
+    ],
+    ids=["value", "key", "memory", "unimplemented", "type", "structure", "shape"],
+)  # fmt: skip
+def test_a_failure_has_the_class_that_it_has_in_tf_data(generator: Callable[..., Any]) -> None:
+    """Whatever catches it goes on to catch it; and the user's words are in it."""
+    signature = tf.TensorSpec((), tf.int64)
+    with pytest.raises(tf.errors.OpError) as theirs:
+        list(PLAIN(generator, output_signature=signature))
+    with pytest.raises(tf.errors.OpError) as ours:
+        list(from_generator(generator, output_signature=signature))
+    assert type(ours.value) is type(theirs.value)
+    assert "upside down" in str(ours.value) or "the spec says" in str(ours.value)
 
 
 # Kinds.

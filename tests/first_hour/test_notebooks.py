@@ -114,6 +114,21 @@ def test_a_kernel_interrupt_ends_the_wait_and_the_cell_runs_again(
     (tmp_path / "go").touch()  # if it waits already
 
 
+@pytest.mark.soak
+def test_a_function_of_a_cell_is_sent_with_what_it_refers_to(kernel: Kernel) -> None:
+    """Defined again, it is another one; nobody imports the notebook."""
+    kernel.run("from genserver.client import from_generator")
+    for scale in (2, 3):
+        kernel.run(f"""
+            SCALE = {scale}
+            def numbers(worker):
+                yield from range(worker.index * SCALE, 4 * SCALE, worker.count * SCALE)
+            dataset = from_generator(numbers, workers=2, deterministic=True)
+        """)
+        printed = kernel.run("print([int(number) for number in dataset])")
+        assert printed == f"{list(range(0, 4 * scale, scale))}\n"
+
+
 def test_what_workers_print_appears_in_the_cell(kernel: Kernel) -> None:
     """Start-up lines and the workers' prints and logs come out below the cell that runs."""
     printed = kernel.run(

@@ -25,6 +25,7 @@ PURE = [
     ROOT / "server" / "output.py", ROOT / "server" / "announce.py",
     ROOT / "server" / "config.py", ROOT / "server" / "exit_codes.py",
     ROOT / "client" / "plan.py", ROOT / "client" / "options.py", ROOT / "client" / "keras.py",
+    ROOT / "client" / "tf_errors.py", ROOT / "server" / "unbatch.py",
 ]  # fmt: skip
 
 
