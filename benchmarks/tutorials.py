@@ -61,8 +61,13 @@ def one_pass(dataset: Any, step: float) -> tuple[float, float, list[Any]]:
         elements.append(element)
         time.sleep(step)
     seconds = time.perf_counter() - began
-    parts = (map(np.asarray, tf.nest.flatten(element)) for element in elements)
-    return seconds, max(waits[1:]), sorted(b"".join(p.tobytes() for p in ps) for ps in parts)
+    return seconds, max(waits[1:]), sorted(map(key_of, elements))
+
+
+def key_of(element: Any) -> bytes:
+    """What two equal elements have in common."""
+    parts = (part.numpy() for part in tf.nest.flatten(element))
+    return b"".join(part if isinstance(part, bytes) else part.tobytes() for part in parts)
 
 
 def compare(recipe: Recipe, pause: Pause) -> Figures:
