@@ -1,4 +1,4 @@
-"""A producer that knows genserver only from docs/protocol.md: examples/javascript, under node.
+"""A producer that shares nothing with genserver but docs/protocol.md: examples/javascript.
 
 Skipped where there is no node, or where npm cannot fetch the example's two packages.
 """
@@ -29,8 +29,8 @@ from ..support.proxy import DOWN, Proxy, Toxics
 EXAMPLE = Path(__file__).parents[2] / "examples" / "javascript"
 #: Seconds that npm may take for 40 MB, and that one test may take.
 INSTALLATION, LIMIT = 120.0, 60.0
-#: A window of 19 elements, so that a trainer does not have everything before a fault begins; a chunk
-#: is never larger. After so many bytes a connection breaks while one is on its way.
+#: A window of 19 elements, so that a trainer does not have everything before a fault begins; a
+#: chunk is never larger. After so many bytes a connection breaks while one is on its way.
 FEW, INSIDE_A_CHUNK = 10_000, 4_000
 ELEMENTS = 600
 
