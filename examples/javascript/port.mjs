@@ -71,14 +71,13 @@ class Link {
 
 /** A bound ROUTER and its links. Subclasses say what a trainer hears (greet) and may do (act). */
 export class Port {
-  // Without high-water marks: credit bounds what waits here.
+  // Without high-water marks, because credit bounds what waits here. And no send waits: a mandatory
+  // ROUTER without any peer would let it wait until one comes.
   socket = new Router({
-    mandatory: true, sendHighWaterMark: 0, receiveHighWaterMark: 0, linger: 1000,
+    mandatory: true, sendHighWaterMark: 0, receiveHighWaterMark: 0, sendTimeout: 0, linger: 1000,
   });
   links = new Map(); // by routing id
   incarnation = randomBytes(8).readBigUInt64BE(); // the 64 random bits of this life
-  sending = Promise.resolve();
-  goodbye = null;
 
   async listen(port) {
     await this.socket.bind(`tcp://127.0.0.1:${port}`);
@@ -125,10 +124,9 @@ export class Port {
     if (!Array.isArray(header.o) || !header.o.every(isCount)) throw new Breach("header: o");
     link.state = "ready";
     this.greet(link, header);
-    if (this.goodbye) this.say(link, this.goodbye);
   }
 
-  /** Number a message and queue it; zeromq.js sends one at a time. */
+  /** Number a message and send it. */
   say(link, message, payload = []) {
     if (link.state !== "new" && link.state !== "ready") return; // a new link hears it
     link.said = performance.now();
@@ -138,7 +136,7 @@ export class Port {
 
   /** ROUTER_MANDATORY tells when a peer's connection is gone; its streams wait for a new link. */
   send(frames, unroutable = () => {}) {
-    this.sending = this.sending.then(() => this.socket.send(frames)).catch(unroutable);
+    this.socket.send(frames).catch(unroutable);
   }
 
   refuse(peer, text) {
@@ -169,10 +167,12 @@ export class Port {
     if (now - link.said >= BEAT_EVERY) this.say(link, { k: Kind.BEAT });
   }
 
-  async leave(reason) {
-    this.goodbye = { k: Kind.GOAWAY, x: reason };
-    for (const link of this.links.values()) this.say(link, this.goodbye);
-    await this.sending;
+  /** Say goodbye and close, which lets the process end when the goodbyes are out. */
+  leave(reason) {
+    for (const link of this.links.values()) {
+      this.say(link, { k: Kind.GOAWAY, x: reason });
+      link.state = "gone";
+    }
     clearInterval(this.timer);
     this.socket.close();
   }

