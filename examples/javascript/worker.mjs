@@ -60,7 +60,7 @@ class Stream {
     const lead = this.batch ? [1, made] : [made];
     // Form 0, a raw frame, is right for every size; riding along in the header is an option.
     const arrays = this.source.shapes.map((shape) => [0, [...lead, ...shape]]);
-    const frames = columns.map((column) => frameOf(column, made / rows));
+    const frames = columns.map((column) => frameOf(column, rows, made));
     return { first: this.next, n: lead[0], nbytes: made * this.source.bytes, arrays, frames };
   }
 
@@ -87,8 +87,10 @@ class Raised extends Error {
   }
 }
 
-/** A column's first part as a raw frame: typed arrays are little-endian wherever Node runs. */
-const frameOf = (column, part) => Buffer.from(column.buffer, 0, column.byteLength * part);
+/** What was made of a column, as a raw frame. Typed arrays are little-endian wherever Node runs. */
+function frameOf(column, rows, made) {
+  return Buffer.from(column.buffer, 0, (column.byteLength / rows) * made);
+}
 
 export class Worker extends Port {
   sessions = new Map();
