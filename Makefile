@@ -13,8 +13,8 @@ PYTEST_ARGS ?=
 MINUTES ?= 2
 SOAK_ARGS ?=
 
-.PHONY: demo test lint unit portable soak docs bench bench-peers limits must-show exactly-once \
-  clean help
+.PHONY: demo test lint unit portable soak docs bench bench-peers limits must-show tutorials \
+  exactly-once clean help
 # Arguments of the benchmarks, e.g. make bench BENCH_ARGS="--workload small --plot bench.svg".
 BENCH_ARGS ?=
 
@@ -22,14 +22,15 @@ help:
 	@echo "make demo       the main job: train a segmentation network on real scans (3 minutes, installation included)"
 	@echo "make test       ruff, mypy --strict and the test suite"
 	@echo "make portable   the suite's integration tests without what only Linux has"
-	@echo "make soak       the proofs that take minutes and gigabytes (15 minutes), then random faults"
+	@echo "make soak       the proofs that take minutes and gigabytes (20 minutes), then random faults"
 	@echo "                for 2 minutes; another time: make soak MINUTES=20"
 	@echo "make docs       write docs/api from the docstrings"
 	@echo "make bench      benchmarks/bench.py: genserver beside plain from_generator and what else is installed"
 	@echo "make bench-peers  the same, after installing the other loaders (torch, grain, datasets)"
 	@echo "make limits     benchmarks/limits.py: how fast genserver must be, line by line, met or not"
 	@echo "make must-show  benchmarks/must_show.py: the promises that take minutes to measure"
-	@echo "make exactly-once  benchmarks/exactly_once.py: a million elements under kills and cuts (half an hour)"
+	@echo "make tutorials  benchmarks/tutorials.py: recipes of five documents beside one changed line (4 minutes)"
+	@echo "make exactly-once  benchmarks/exactly_once.py: a million elements under kills and cuts (6 minutes)"
 	@echo "make clean      remove the environment and caches"
 
 demo: $(VENV)/.demo
@@ -68,6 +69,9 @@ limits: $(VENV)/.bench
 
 must-show: $(VENV)/.demo
 	$(BIN)/python benchmarks/must_show.py
+
+tutorials: $(VENV)/.demo
+	$(BIN)/python benchmarks/tutorials.py $(BENCH_ARGS)
 
 exactly-once: $(VENV)/.demo
 	$(BIN)/python benchmarks/exactly_once.py $(BENCH_ARGS)
