@@ -27,6 +27,7 @@ Pause = Callable[[float], None]
 PLAIN = tf.data.Dataset.from_generator
 SLICES = tf.data.Dataset.from_tensor_slices
 FILES = 8
+_FOLDER = tempfile.TemporaryDirectory()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +226,7 @@ def _served_async(pause: Pause) -> Any:
 
 
 def _files() -> list[str]:
-    folder = Path(tempfile.gettempdir(), "genserver-recipes")
-    folder.mkdir(exist_ok=True)
+    folder = Path(_FOLDER.name)
     for number in range(FILES):
         np.save(folder / f"{number}.npy", np.full((10, 10), number, np.float32))
     return [str(folder / f"{number}.npy") for number in range(FILES)]

@@ -115,8 +115,9 @@ def from_generator(
     element, and with ``output_types`` alone the shapes are.
 
     * ``generator``: yields elements, or returns an iterable of them; also an async generator, a
-      callable object, a method of a class (``Scans.read``: each worker makes a ``Scans()``), or a
-      sequence, which the workers divide. A parameter named ``worker`` gets the worker's part.
+      callable object, a method of a class (``Scans.read``: each worker makes a ``Scans()`` of the
+      class that defines it), or a sequence, which the workers divide. A parameter named
+      ``worker`` gets the worker's part.
     * ``workers``: child processes; more than one needs something that divides the work, or
       ``sharding="off"``.
     * ``items``: a list, or something else that can be read again: the generator is called with each
@@ -128,8 +129,8 @@ def from_generator(
     * ``device``, ``prefetch``: those of `from_server`; ``options``: those of `GeneratorOptions`.
 
     Any thread; imports TensorFlow. Raises tf.data's errors for the same mistakes, `CannotSend`,
-    `ServerFailed`, `SpecError`, and what `from_server` raises. While iterating, an error of the
-    generator is of the class that tf.data has for it.
+    `ServerFailed`, `SpecError`, and what `from_server` raises. While iterating, a built-in
+    exception of the generator arrives as the class that tf.data has for it.
     """
     from .drop_in import make_private
 

@@ -88,9 +88,13 @@ def _check(
                 f"{what} is a {type(given).__name__} that exists already, and can be read only "
                 "once: give a function that makes it, or a list"
             )
+        if isinstance(given, set | frozenset):
+            raise OptionError(f"{what}: a set has another order in each process; give sorted(...)")
     if items is not None and not callable(generator):
         raise OptionError(f"items are given to a function, not to a {type(generator).__name__}")
     if concurrency < 1:
         raise OptionError(f"concurrency must be 1 or more, not {concurrency}")
-    if concurrency > 1 and not (items is not None and inspect.iscoroutinefunction(generator)):
+    if concurrency > 1 and not (
+        items is not None and inspect.iscoroutinefunction(inspect.unwrap(generator))
+    ):
         raise OptionError("concurrency is the number of calls of an async def over items")

@@ -7,7 +7,7 @@ and one thread that ends what nobody has any more.
 from __future__ import annotations
 
 import atexit
-import contextlib
+import logging
 import os
 import queue
 import threading
@@ -21,6 +21,8 @@ from genserver.protocol.errors import GenserverError
 from genserver.protocol.transport.platform import after_fork_in_child, has_ipc
 
 __all__ = ["PrivateServer", "refuse_in_worker"]
+
+logger = logging.getLogger("genserver")
 
 #: Between two looks of the thread, in seconds, at whether it is still needed.
 TURN_SECONDS = 1.0
@@ -44,8 +46,8 @@ def refuse_in_worker() -> None:
 
 
 class PrivateServer:
-    """A server for this process alone: it listens at files that only its user can open. Any
-    thread."""
+    """A server for this process alone: it listens at files that only its user can open, or at a
+    loopback port where the system has no such files. Any thread."""
 
     def __init__(
         self, target: str, function: bytes, options: Mapping[str, Any], *, seconds: float
@@ -91,8 +93,12 @@ def _tidy() -> None:
             if not _running:
                 _janitor = None
                 return
-        with contextlib.suppress(queue.Empty):
+        try:
             _abandoned.get(timeout=TURN_SECONDS).stop()
+        except queue.Empty:
+            pass
+        except Exception:  # the others must be ended whatever becomes of one
+            logger.exception("a private server could not be ended")
 
 
 def _stop_all() -> None:

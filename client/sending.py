@@ -65,7 +65,10 @@ def packed(target: str, sent: Sent) -> bytes:
     import cloudpickle  # only who sends functions needs it
 
     with contextlib.ExitStack() as stack:
+        known = cloudpickle.list_registry_pickle_by_value()
         for module in _half_made(sent):
+            if module.__name__ in known:
+                continue  # the user's own word, which stays
             cloudpickle.register_pickle_by_value(module)
             stack.callback(cloudpickle.unregister_pickle_by_value, module)
         try:
@@ -122,7 +125,10 @@ def _parts_of(name: str, thing: Any) -> Iterator[tuple[str, Any]]:
         yield f"{name or thing.__name__}.__self__", thing.__self__
         thing = thing.__func__
     if inspect.isfunction(thing):
-        used = inspect.getclosurevars(thing)
+        try:
+            used = inspect.getclosurevars(thing)
+        except ValueError:  # a variable that has no value yet
+            return
         yield from used.nonlocals.items()
         yield from used.globals.items()
     elif isinstance(thing, dict):

@@ -132,8 +132,8 @@ class Normalizer:
             )
         name, leaf, weak = to_leaf(value, path)
         if weak or name != spec.dtype:
-            if self._casts and name == "bool" and isinstance(leaf, np.ndarray):
-                name, leaf = "uint8", leaf.view(np.uint8)
+            if self._casts and name == "bool" != spec.dtype and isinstance(leaf, np.ndarray):
+                name, leaf = "uint8", leaf.astype(np.uint8)
             leaf = _convert(path, spec, name, leaf, weak or self._casts)
         if not spec.admits(leaf.shape):
             raise ElementMismatch(

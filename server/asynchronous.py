@@ -97,19 +97,29 @@ class Concurrent(Iterator[Any]):
 
     def close(self) -> None:
         """Cancel the calls that are under way. Idempotent."""
+        for task in self._under_way:
+            if task.done() and not task.cancelled():
+                task.exception()  # nobody will ask for it; asyncio would say so
         self._under_way.clear()
         self._loop.close()
 
     def _fill(self) -> None:
         while len(self._under_way) < self._concurrency:
-            call = next(self._calls, None)
-            if call is None:
+            try:
+                call = next(self._calls)
+            except StopIteration:
                 return
+            except Exception as error:  # noqa: BLE001  # the user's; it has its turn like a result
+                call = _raise(error)
             self._under_way.append(self._loop.start(call))
 
 
 async def _next(elements: AsyncIterator[Any]) -> Any:
     return await anext(elements, _END)
+
+
+async def _raise(error: Exception) -> Any:
+    raise error
 
 
 async def _after_a_turn(task: asyncio.Task[Any]) -> Any:

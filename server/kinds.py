@@ -1,8 +1,8 @@
 """What can be served, and how the elements of one pass come out of it.
 
-Generator functions go through untouched. Functions that return an iterable, classes, callable
-objects, iterables, sequences, functions over items and everything asynchronous become an iterator
-of the same kind: made for one `Worker`, read by one thread, closed at the end. Workers only.
+Functions that yield or return an iterable, classes, callable objects, iterables, sequences,
+functions over items and asynchronous ones become an iterator: made for one `Worker`, read by one
+thread, closed at the end. Workers only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Any
 from .config import ConfigError
 from .worker import Worker
 
-__all__ = ["Make", "call_maker", "items_maker", "method_maker", "sequence_maker", "unwrapped"]
+__all__ = [
+    "Make", "call_maker", "items_maker", "method_maker", "sequence_maker", "unwrapped", "yields",
+]  # fmt: skip
 
 #: A new iterator over a worker's elements of one pass; of an item, where that is given.
 Make = Callable[..., Iterator[Any]]
@@ -33,16 +35,24 @@ def unwrapped(function: Any) -> Any:
 
 def call_maker(function: Any, call: Call, target: str) -> Make:
     """Of a callable."""
-    inner = unwrapped(function)
-    if inspect.isgeneratorfunction(inner):
-        return functools.partial(call, function)
-    if inspect.isasyncgenfunction(inner):
-        return lambda *given: _driven(call(function, *given))
-    if inspect.iscoroutinefunction(inner):
+    if inspect.iscoroutinefunction(_code_of(function)):
         raise ConfigError(
             f"{target} is an async function that makes one element: say over which items, or yield"
         )
     return lambda *given: _iterated(call(function, *given), target)
+
+
+def yields(function: Any) -> bool:
+    """Whether a call of it gives any number of elements, and not one."""
+    code = _code_of(function)
+    return inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
+
+
+def _code_of(function: Any) -> Any:
+    """The function that runs when this is called."""
+    inner = unwrapped(function)
+    called = inspect.isroutine(inner) or inspect.isclass(inner)
+    return inner if called else type(inner).__call__
 
 
 def sequence_maker(sequence: Any) -> Make:
@@ -77,7 +87,6 @@ def items_maker(
     It may yield any number of elements, or return one; a tuple stands for several arguments. Of an
     async function so many calls are under way at once.
     """
-    inner = unwrapped(function)
 
     def shares(worker: Worker, start: int) -> Iterator[tuple[Any, ...]]:
         mine = islice(items, worker.index + start * worker.count, None, worker.count)
@@ -96,10 +105,9 @@ def items_maker(
         calls = (call(function, worker, *item) for item in shares(worker, worker.start))
         return _at_once(calls, concurrency)
 
-    if inspect.iscoroutinefunction(inner):
+    if inspect.iscoroutinefunction(_code_of(function)):
         return at_once
-    generators = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-    return several if any(is_one(inner) for is_one in generators) else single
+    return several if yields(function) else single
 
 
 def _one(given: Any, target: str) -> Any:
@@ -114,8 +122,8 @@ def _one(given: Any, target: str) -> Any:
 
 def _iterated(given: Any, target: str) -> Iterator[Any]:
     """What a plain call returned, element by element."""
-    if hasattr(given, "__anext__"):
-        return _driven(given)
+    if hasattr(given, "__aiter__"):
+        return _driven(aiter(given))
     try:
         return iter(given)
     except TypeError:

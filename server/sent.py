@@ -6,7 +6,7 @@ inherited, never over a socket, so they are as trusted as the trainer itself. Wo
 
 from __future__ import annotations
 
-import inspect
+import copy
 import pickle
 from collections.abc import Iterator
 from typing import Any
@@ -16,8 +16,8 @@ from genserver.protocol.spec import ElementSpec
 
 from .config import ConfigError
 from .failures import kind_of, text_of, user_traceback
-from .kinds import Make, items_maker
-from .source import Caller, Source, maker_of
+from .kinds import Make, items_maker, yields
+from .source import Caller, Source, declared_length, declared_spec, maker_of
 from .unbatch import unbatched
 from .worker import Worker
 
@@ -36,6 +36,10 @@ def load_sent(descriptor: int, target: str) -> Source:
     make, divisible, length = _maker(sent, target)
     spec = None if sent["spec"] is None else ElementSpec.from_wire(sent["spec"])
     dtypes = None if sent["dtypes"] is None else ElementSpec.from_wire(sent["dtypes"]).root
+    if spec is None and dtypes is None:
+        spec = declared_spec(target, sent["function"])
+    if sent["items"] is None:
+        length = declared_length(target, sent["function"], length)
     if sent["unbatch"]:
         make, length = _unbatched(make), -2
     return Source(make, divisible, spec, length, dtypes=dtypes, casts=True)
@@ -46,10 +50,10 @@ def _maker(sent: dict[str, Any], target: str) -> tuple[Make, bool, int]:
     if items is not None:
         caller = Caller(target, function, {}, sent["args"], item=_first(items, target))
         make = items_maker(function, items, caller, sent["concurrency"], target)
-        several = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-        sized = not several and hasattr(items, "__len__")
+        sized = not yields(function) and hasattr(items, "__len__")
         return make, True, len(items) if sized else -2
-    return maker_of(target, owner, function, {}, sent["args"])
+    method = getattr(function, "__name__", "")
+    return maker_of(target, owner, function, {}, sent["args"], method=method)
 
 
 def _first(items: Any, target: str) -> tuple[Any, ...]:
@@ -61,6 +65,9 @@ def _first(items: Any, target: str) -> tuple[Any, ...]:
 
 def _unbatched(make: Make) -> Make:
     def rows(worker: Worker) -> Iterator[Any]:
-        return unbatched(make(worker))
+        # Its start counts rows, and the generator would take it for batches.
+        from_the_first = copy.copy(worker)
+        from_the_first._start = 0
+        return unbatched(make(from_the_first))
 
     return rows

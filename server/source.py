@@ -22,7 +22,9 @@ from .failures import kind_of, text_of, user_traceback
 from .kinds import Make, call_maker, method_maker, sequence_maker, unwrapped
 from .worker import Worker
 
-__all__ = ["Caller", "Source", "load_source", "maker_of"]
+__all__ = [
+    "Caller", "Source", "declared_length", "declared_spec", "load_source", "maker_of",
+]  # fmt: skip
 
 #: Most names that are listed where one is not found; so many of them because they are alike.
 MAX_NAMES, MAX_ALIKE = 8, 3
@@ -74,23 +76,29 @@ def load_source(target: str, arguments: dict[str, Any]) -> Source:
     owner, thing = _find(module, module.__name__, name)
     if isinstance(thing, Iterator):
         raise ConfigError(_exists_already(target, where, owner, thing))
-    plain = inspect.isclass(owner) and inspect.isfunction(vars(owner).get(name.rpartition(".")[2]))
-    make, divisible, length = maker_of(target, owner if plain else None, thing, arguments)
-    return Source(make, divisible, _declared_spec(target, thing), _length(target, thing, length))
+    last = name.rpartition(".")[2]
+    plain = inspect.isclass(owner) and inspect.isfunction(inspect.getattr_static(owner, last))
+    make, divisible, length = maker_of(
+        target, owner if plain else None, thing, arguments, method=last
+    )
+    return Source(
+        make, divisible, declared_spec(target, thing), declared_length(target, thing, length)
+    )
 
 
 def maker_of(
-    target: str, owner: Any, thing: Any, named: dict[str, Any], positional: Sequence[Any] = ()
-) -> tuple[Make, bool, int]:
+    target: str, owner: Any, thing: Any, named: dict[str, Any], positional: Sequence[Any] = (),
+    *, method: str = "",
+) -> tuple[Make, bool, int]:  # fmt: skip
     """(how elements are made, whether that is divided, how many there are or -2).
 
-    With ``owner``, ``thing`` is a plain method of that class. `ConfigError` for what has no
+    With ``owner``, ``thing`` is the plain ``method`` of that class. `ConfigError` for what has no
     elements, or cannot be called with these arguments.
     """
     if callable(thing):
         caller = Caller(target, thing, named, positional, bound=owner is not None)
         if owner is not None:
-            return method_maker(owner, thing.__name__, caller, target), caller.divides, -2
+            return method_maker(owner, method, caller, target), caller.divides, -2
         return call_maker(thing, caller, target), caller.divides, -2
     kind = type(thing).__name__
     if named or positional:
@@ -100,6 +108,8 @@ def maker_of(
             f"{target} is {'an' if kind[:1] in 'aeiou' else 'a'} {kind}: it must be a function "
             "with yield, or something that gives its elements one after the other"
         )
+    if isinstance(thing, set | frozenset):
+        raise ConfigError(f"{target} is a {kind}, whose order is another in each process: sort it")
     length = len(thing) if hasattr(thing, "__len__") else -2
     if length >= 0 and hasattr(thing, "__getitem__"):
         return sequence_maker(thing), True, length
@@ -232,7 +242,7 @@ def _check_arguments(
         raise ConfigError(f"{target} {what}; its signature is {signature}") from None
 
 
-def _declared_spec(target: str, function: Any) -> ElementSpec | None:
+def declared_spec(target: str, function: Any) -> ElementSpec | None:
     declared = getattr(unwrapped(function), "output_signature", None)
     if declared is None:
         return None
@@ -242,7 +252,7 @@ def _declared_spec(target: str, function: Any) -> ElementSpec | None:
         raise ConfigError(f"{target}.output_signature: {error}") from error
 
 
-def _length(target: str, function: Any, known: int) -> int:
+def declared_length(target: str, function: Any, known: int) -> int:
     """The attribute ``length``: an int, or "infinite"; ``known`` when there is none."""
     length = getattr(unwrapped(function), "length", None)
     if length is None:

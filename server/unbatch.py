@@ -44,6 +44,9 @@ def _row_of(batch: Any, path: str, sizes: dict[str, int]) -> Row:
         if hasattr(batch, "_fields"):
             return lambda index: kind(*(row(index) for row in rows))
         return lambda index: tuple(row(index) for row in rows)
+    if isinstance(batch, list):
+        sizes[path] = len(batch)
+        return batch.__getitem__
     array = batch if isinstance(batch, np.ndarray) else np.asarray(batch)
     if array.ndim == 0:
         raise ElementError(path, "unbatch=True takes batches, and this is a single value")

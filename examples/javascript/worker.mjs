@@ -222,7 +222,7 @@ export class Worker extends Port {
 
   fail(stream, { own, error }) {
     this.finish(stream, {
-      k: Kind.FAIL, s: stream.id, q: own, c: brief(error.name),
+      k: Kind.FAIL, s: stream.id, q: own, c: brief(error.name).slice(0, 512),
       x: brief(error.message), tb: brief(error.stack),
     });
   }

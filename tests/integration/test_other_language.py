@@ -117,7 +117,7 @@ def produce(installed: Path, node: Node) -> Iterator[Produce]:
 
 def _free_pair() -> int:
     """A port that is free, and so is the next one."""
-    while True:
+    for _ in range(100):
         with socket.socket() as first, socket.socket() as second:
             first.bind(("127.0.0.1", 0))
             port: int = first.getsockname()[1]
@@ -126,6 +126,7 @@ def _free_pair() -> int:
             except (OSError, OverflowError):
                 continue
             return port
+    raise AssertionError("no two free ports beside each other")
 
 
 def port_of(endpoint: str) -> int:

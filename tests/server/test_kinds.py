@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 import types
 from collections import namedtuple
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from genserver.protocol.errors import ElementError
 from genserver.server import Worker
+from genserver.server.config import ConfigError
 from genserver.server.kinds import items_maker
 from genserver.server.source import Caller, Source, load_source
 from genserver.server.unbatch import unbatched
@@ -32,6 +34,16 @@ class Rows:
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(self.n))
+
+
+class Bag:
+    """Iterable, of a known length; made once."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["one"])
+
+    def __len__(self) -> int:
+        return 1
 
 
 class Called:
@@ -56,6 +68,10 @@ class Counted:
         yield title, self.number, self.passes
 
 
+class Inherited(Counted):
+    pass
+
+
 class Numbered:
     """Elements by number, as a torch or Keras dataset has them."""
 
@@ -66,6 +82,16 @@ class Numbered:
         if not 0 <= number < 7:
             raise IndexError
         return number * number
+
+
+@functools.cache
+def cached(n: int = 2) -> list[int]:
+    return list(range(n))
+
+
+@functools.wraps(plain)
+def wrapped(n: int = 2) -> Any:
+    return tuple(range(n))
 
 
 async def ticking(n: int = 3) -> AsyncIterator[int]:
@@ -84,10 +110,10 @@ def nothing() -> None:
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch) -> str:
     made = types.ModuleType("made_for_this_test")
-    for thing in (plain, Rows, Counted, Numbered, ticking, nothing):
+    for thing in (plain, Rows, Counted, Inherited, Numbered, ticking, nothing):
         setattr(made, thing.__name__, thing)
     made.called, made.numbered = Called(), Numbered()  # type: ignore[attr-defined]  # as a user has
-    made.words = frozenset({"one"})  # type: ignore[attr-defined]  # as above
+    made.cached, made.wrapped, made.words, made.unordered = cached, wrapped, Bag(), {1, 2}  # type: ignore[attr-defined]  # as above
     monkeypatch.setitem(sys.modules, made.__name__, made)
     monkeypatch.setattr(Counted, "counter", 0)
     log.clear()
@@ -98,7 +124,7 @@ def load(module: str, name: str, **arguments: Any) -> Source:
     return load_source(f"{module}:{name}", arguments)
 
 
-@pytest.mark.parametrize("name", ["plain", "Rows", "ticking"])
+@pytest.mark.parametrize("name", ["plain", "cached", "wrapped", "Rows", "ticking"])
 def test_whatever_gives_an_iterable_is_called_for_each_pass(module: str, name: str) -> None:
     """A function that returns one, a class of iterable objects, an async generator."""
     source = load(module, name, n=2)
@@ -128,9 +154,15 @@ def test_a_sequence_is_divided_by_its_indices_and_seeks(module: str, count: int)
 
 
 def test_what_can_only_be_iterated_over_is_not_divided(module: str) -> None:
-    """A set, for example, whose length is known nonetheless."""
+    """Although its length is known."""
     source = load(module, "words")
     assert (source.divisible, source.length, list(source.make(Worker()))) == (False, 1, ["one"])
+
+
+def test_a_set_is_refused(module: str) -> None:
+    """Another process has its elements in another order, and what follows a death would differ."""
+    with pytest.raises(ConfigError, match="is a set, whose order is another in each process: sort"):
+        load(module, "unordered")
 
 
 def test_a_method_has_an_object_for_each_worker_and_all_its_passes(module: str) -> None:
@@ -141,6 +173,7 @@ def test_a_method_has_an_object_for_each_worker_and_all_its_passes(module: str) 
         for epoch in range(2):
             worker = Worker(0, 1, epoch, stream=index)
             assert list(source.make(worker)) == [("Gen", index, epoch + 1)]
+    assert list(load(module, "Inherited.read", title="Gen").make(Worker())) == [("Gen", 3, 1)]
 
 
 def test_a_call_without_elements_is_said(module: str) -> None:
@@ -195,7 +228,15 @@ def test_a_generator_over_items_yields_as_many_as_it_likes() -> None:
             await asyncio.sleep(0)
             yield n
 
-    for function in (several, awaiting):
+    class Calling:
+        def __call__(self, n: int) -> Iterator[int]:
+            return several(n)
+
+    class Yielding:
+        def __call__(self, n: int) -> Iterator[int]:
+            yield from several(n)
+
+    for function in (several, awaiting, Yielding(), functools.wraps(several)(Calling())):
         assert over(function, [2, 0, 1], Worker()) == [2, 2, 1]
 
 
@@ -244,6 +285,28 @@ def test_a_call_that_fails_does_so_in_its_turn_and_ends_the_others() -> None:
     elements.close()  # type: ignore[attr-defined]  # as `Run` does
     assert sorted(ended) == list(range(len(ended)))
     assert len(ended) > 3
+
+
+def test_items_that_fail_do_so_in_their_turn() -> None:
+    """What was under way before arrives first."""
+
+    def items() -> Iterator[int]:
+        yield from range(3)
+        raise OSError("no more names")
+
+    class Again:
+        def __iter__(self) -> Iterator[int]:
+            return items()
+
+    async def load(n: int) -> int:
+        return n
+
+    caller = Caller("made:here", load, {}, item=(0,))
+    elements = items_maker(load, Again(), caller, 9, "made:here")(Worker())
+    assert [next(elements) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(OSError, match="no more names"):
+        next(elements)
+    elements.close()  # type: ignore[attr-defined]  # as `Run` does
 
 
 # Batches.

@@ -6,6 +6,7 @@ The fixtures reach the tests through tests/conftest.py.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,11 +27,12 @@ KEPT = 3
 
 
 @pytest.fixture
-def runtime_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def runtime_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the servers of this test put their sockets; short, for sun_path."""
     folder = Path(tempfile.mkdtemp(prefix="gs"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
-    return folder
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)  # `serve` has looked whether something was left
 
 
 @pytest.fixture
@@ -53,7 +55,6 @@ def serve(runtime_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ser
         server.stop()
         assert eventually(lambda workers=workers: not any(map(alive, workers)))
     assert list(runtime_folder.iterdir()) == []
-    runtime_folder.rmdir()
 
 
 @pytest.fixture(scope="session")
