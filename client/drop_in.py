@@ -9,9 +9,11 @@ import inspect
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
+from genserver.protocol.child.sent import Sent
+
 from .options import OptionError, PullOptions
 from .private_server import PrivateServer, refuse_in_worker
-from .sending import Sent, name_of, packed, with_owner
+from .sending import name_of, owner_of, packed
 from .tf_errors import as_tf_data_has_it
 from .typed import ClientOptions, GeneratorOptions
 
@@ -72,7 +74,7 @@ def _sent(
 ) -> Sent:  # fmt: skip
     spec, dtypes = (None if each is None else each.to_wire() for each in declared)
     return {
-        "function": generator, "owner": with_owner(generator), "args": args, "items": items,
+        "function": generator, "owner": owner_of(generator), "args": args, "items": items,
         "concurrency": concurrency, "unbatch": unbatch, "spec": spec, "dtypes": dtypes,
     }  # fmt: skip
 

@@ -6,7 +6,6 @@ and one thread that ends what nobody has any more.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import queue
@@ -16,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from genserver.protocol.child import WORKER_VARIABLE
+from genserver.protocol.child.running import Running
 from genserver.protocol.child.server_process import ChildServer
 from genserver.protocol.errors import GenserverError
 from genserver.protocol.transport.platform import after_fork_in_child, has_ipc
@@ -27,9 +27,9 @@ logger = logging.getLogger("genserver")
 #: Between two looks of the thread, in seconds, at whether it is still needed.
 TURN_SECONDS = 1.0
 
-#: Private servers of this process that run, and those of them that nobody has any more: a finalizer
-#: may run anywhere, so it takes no lock and starts no thread.
-_running: set[PrivateServer] = set()
+#: Private servers of this process that run, and those of them that nobody has any more, which are
+#: no more than those: a finalizer may run anywhere, so it takes no lock and starts no thread.
+_running: Running[PrivateServer] = Running()
 _abandoned: queue.SimpleQueue[PrivateServer] = queue.SimpleQueue()
 _lock = threading.Lock()
 _janitor: threading.Thread | None = None
@@ -70,7 +70,7 @@ class PrivateServer:
 
     def end_with(self, owner: object) -> None:
         """Have it stop when ``owner`` is no more."""
-        weakref.finalize(owner, _abandoned.put, self).atexit = False  # see _stop_all
+        weakref.finalize(owner, _abandoned.put, self).atexit = False  # see Running
 
     def stop(self) -> None:
         """End it; waits for that. Idempotent."""
@@ -101,17 +101,10 @@ def _tidy() -> None:
             logger.exception("a private server could not be ended")
 
 
-def _stop_all() -> None:
-    for server in list(_running):
-        server.stop()
-
-
-def _forget_all() -> None:
-    """A forked child has no servers: they are its parent's."""
+def _forget_thread() -> None:
+    """A forked child has no such thread, and its parent may have held the lock."""
     global _lock, _janitor
-    _running.clear()
     _lock, _janitor = threading.Lock(), None
 
 
-atexit.register(_stop_all)
-after_fork_in_child(_forget_all)
+after_fork_in_child(_forget_thread)

@@ -8,20 +8,19 @@ choose them would run code there.
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from genserver.protocol.child.sent import Sent
 from genserver.protocol.errors import GenserverError
 
-__all__ = ["CannotSend", "Sent", "name_of", "packed", "with_owner"]
+__all__ = ["CannotSend", "name_of", "owner_of", "packed"]
 
 #: How deep an object is looked into for the part that cannot be sent.
 DEEPEST = 4
-
-#: What `packed` makes bytes of: plain names to what a worker needs.
-Sent = dict[str, Any]
 
 
 class CannotSend(GenserverError, TypeError):
@@ -42,13 +41,13 @@ class CannotSend(GenserverError, TypeError):
 def name_of(function: Any) -> str:
     """MODULE:NAME of what is served, for messages."""
     inner = function
-    while hasattr(inner, "func") and not hasattr(inner, "__qualname__"):
-        inner = inner.func  # a functools.partial
+    while isinstance(inner, functools.partial):
+        inner = inner.func
     named = inner if hasattr(inner, "__qualname__") else type(inner)
     return f"{getattr(named, '__module__', None) or '__main__'}:{named.__qualname__}"
 
 
-def with_owner(function: Any) -> Any:
+def owner_of(function: Any) -> Any:
     """The class whose plain method this is, so that each worker can make an object of it; else
     None."""
     if not inspect.isfunction(function) or "." not in function.__qualname__:
@@ -82,7 +81,7 @@ def packed(target: str, sent: Sent) -> bytes:
 def _half_made(sent: Sent) -> Iterator[Any]:
     """A module that is still being imported would begin anew in each worker that imports it, and
     call `from_generator` again there: its functions are sent whole."""
-    names = {getattr(sent[part], "__module__", None) for part in ("function", "owner")}
+    names = {getattr(part, "__module__", None) for part in (sent["function"], sent["owner"])}
     for module in (sys.modules.get(name) for name in names if name is not None):
         if getattr(getattr(module, "__spec__", None), "_initializing", False):
             yield module

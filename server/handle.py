@@ -6,16 +6,15 @@ this process (in_process.py). Every server of this process ends with it.
 
 from __future__ import annotations
 
-import atexit
 import os
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 from genserver.protocol.child import WORKER_VARIABLE
+from genserver.protocol.child.running import Running
 from genserver.protocol.child.server_process import ChildServer
 from genserver.protocol.errors import ServerFailed
-from genserver.protocol.transport.platform import after_fork_in_child
 
 from .config import ConfigError, check_target
 from .guest import GuestServer
@@ -23,7 +22,7 @@ from .guest import GuestServer
 __all__ = ["Server", "ServerFailed"]
 
 #: Servers of this process that run.
-_running: set[Server] = set()
+_running: Running[Server] = Running()
 
 
 class Server:
@@ -155,17 +154,3 @@ def _refuse_in_worker(target: str) -> None:
             '`if __name__ == "__main__":` in front of what is not for workers, or the generator '
             "in a file of its own"
         )
-
-
-def _stop_all() -> None:
-    for server in list(_running):
-        server.stop()
-
-
-def _forget_all() -> None:
-    """A forked child has no servers: they are its parent's."""
-    _running.clear()
-
-
-atexit.register(_stop_all)
-after_fork_in_child(_forget_all)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from typing import Any
 
 from genserver.protocol.child.inherited import read_whole
+from genserver.protocol.child.sent import Sent
 from genserver.protocol.spec import ElementSpec
 
 from .config import ConfigError
@@ -27,7 +28,7 @@ __all__ = ["load_sent"]
 def load_sent(descriptor: int, target: str) -> Source:
     """What the descriptor brings, made ready; `ConfigError` with one sentence if that fails."""
     try:
-        sent: dict[str, Any] = pickle.loads(read_whole(descriptor))
+        sent: Sent = pickle.loads(read_whole(descriptor))
     except Exception as error:
         raise ConfigError(
             f"{target} cannot be made again in a worker: {kind_of(error)}: {text_of(error)}\n"
@@ -45,13 +46,12 @@ def load_sent(descriptor: int, target: str) -> Source:
     return Source(make, divisible, spec, length, dtypes=dtypes, casts=True)
 
 
-def _maker(sent: dict[str, Any], target: str) -> tuple[Make, bool, int]:
+def _maker(sent: Sent, target: str) -> tuple[Make, bool, int]:
     function, owner, items = sent["function"], sent["owner"], sent["items"]
     if items is not None:
         caller = Caller(target, function, {}, sent["args"], item=_first(items, target))
         make = items_maker(function, items, caller, sent["concurrency"], target)
-        sized = not yields(function) and hasattr(items, "__len__")
-        return make, True, len(items) if sized else -2
+        return make, True, len(items) if isinstance(items, Sized) and not yields(function) else -2
     method = getattr(function, "__name__", "")
     return maker_of(target, owner, function, {}, sent["args"], method=method)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import pytest
 from genserver.client import Client, GeneratorError
 
 from ..support.checker import limited
+from ..support.ports import free_from
 from ..support.processes import PATIENCE, ended
 from ..support.proxy import DOWN, Proxy, Toxics
 
@@ -97,7 +97,7 @@ def produce(installed: Path, node: Node) -> Iterator[Produce]:
         lives: dict[int, subprocess.Popen[str]] = {}
 
         def start(*arguments: int, port: int = 0) -> str:
-            port = port or _free_pair()
+            port = port or free_from((0, 1))
             if port in lives:
                 lives[port].kill()
                 lives[port].wait(PATIENCE)
@@ -113,20 +113,6 @@ def produce(installed: Path, node: Node) -> Iterator[Produce]:
             return endpoint
 
         yield start
-
-
-def _free_pair() -> int:
-    """A port that is free, and so is the next one."""
-    for _ in range(100):
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
-            return port
-    raise AssertionError("no two free ports beside each other")
 
 
 def port_of(endpoint: str) -> int:

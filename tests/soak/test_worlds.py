@@ -1,5 +1,5 @@
 """The small worlds of tests/protocol/test_worlds.py with more bad luck, and more of the random ones
-of test_model.py: minutes of exploring."""
+there and of test_model.py: minutes of exploring."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 
 from ..protocol.test_model import PairMachine
+from ..protocol.test_worlds import Fates
 from ..support.world import Faults, World, explore
 
 pytestmark = pytest.mark.soak
@@ -16,6 +17,12 @@ class TestMorePairs(PairMachine.TestCase):
     """More of the random worlds of test_model.py."""
 
     settings = settings(max_examples=2000, stateful_step_count=50)
+
+
+class TestMoreFates(Fates.TestCase):
+    """More of the random fates of tests/protocol/test_worlds.py."""
+
+    settings = settings(max_examples=200, stateful_step_count=30)
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,12 @@ import json
 import os
 import re
 import shlex
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from .ports import free_from
 
 __all__ = ["Document", "LANGUAGES", "blocks", "commands", "matches"]
 
@@ -62,34 +63,13 @@ def matches(expected: str, printed: str) -> bool:
     return re.fullmatch(pattern, printed.strip()) is not None
 
 
-def _all_free(ports: list[int]) -> bool:
-    for port in ports:
-        with socket.socket() as other:
-            try:
-                other.bind(("127.0.0.1", port))
-            except (OSError, OverflowError):
-                return False
-    return True
-
-
-def _first_port() -> int:
-    """A port from which on all are free that the documents' servers need."""
-    while True:
-        with socket.socket() as first:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-        needed = [port + base + i for base in PORTS.values() for i in range(WORKERS)]
-        if _all_free(needed):
-            return port
-
-
 class Document:
     """One document, run in a folder. Use as a context manager: its servers end with it."""
 
     def __init__(self, path: Path, folder: Path) -> None:
         self._path = path
         self._folder = folder
-        self._first = _first_port()
+        self._first = free_from(b + i for b in PORTS.values() for i in range(WORKERS))
         self._servers: list[subprocess.Popen[str]] = []
         scripts = str(Path(sys.executable).parent)
         self._environment = {
