@@ -7,6 +7,7 @@ longer than it is asked to: a TensorFlow thread that waits can neither be cancel
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from genserver.protocol.errors import Closed, GenserverError, Stalled
 from genserver.protocol.messages import Open
@@ -15,6 +16,7 @@ from genserver.protocol.stream import Delivery
 from genserver.protocol.transport.connection import StreamHandle
 from genserver.protocol.transport.inbox import Inbox
 
+from .handout import Handout, space_of
 from .mixing import GROUP, Mixer, Run, copied
 from .passes import Pass
 from .plan import Member, Plan, PlanError
@@ -28,14 +30,15 @@ class Lane:
     """One of ``lanes`` lanes of a pass. One thread at a time; `close` from any thread."""
 
     def __init__(
-        self, source: Source, *, epoch: int, expect: ElementSpec, lane: int = 0, lanes: int = 1,
+        self, source: Source, *, number: int, expect: ElementSpec, lane: int = 0, lanes: int = 1,
         group: int = GROUP, begun: Pass | None = None,
     ) -> None:  # fmt: skip
-        """``expect`` is the spec that the dataset was made for; ``group`` is `Mixer`'s; ``begun``
-        says where the workers start, and is told what is handed on."""
+        """``number`` is the pass's; ``expect`` is the spec that the dataset was made for; ``group``
+        is `Mixer`'s; ``begun`` says where the workers start, and is told what is handed on."""
         self._source = source
         self._expect = expect
-        self._epoch = epoch
+        self._number, self._lanes = number, lanes
+        self._epoch = source.epoch(number, begun)
         self._lane, self._which = lane, slice(lane, None, lanes)
         self._begun = begun
         #: The global index of each source, and how many elements of its pass have arrived.
@@ -46,6 +49,7 @@ class Lane:
         self._group = group
         self._inbox = Inbox(0)
         self._mixer: Mixer | None = None
+        self._plan: Plan | None = None
         self._error: GenserverError | None = None
         self._repeats = Repeats()
         self.closed = False
@@ -120,6 +124,7 @@ class Lane:
         arrived, ended = self._inbox.take_all()
         for source, delivery in arrived:
             self._put(mixer, source, delivery)
+        self._finish()
         for source in ended:
             self._end(mixer, source)
         # Who holds on to so much gets copies, one element at a time, so that what is kept keeps
@@ -146,29 +151,54 @@ class Lane:
         if self._begun is not None and progress is not None:
             progress.end(self._begun, self._indices[source], self._arrived[source])
 
+    def _finish(self) -> None:
+        progress = self._source.progress
+        if self._plan is None or self._plan.items is None:
+            return
+        for source, item, count in self._inbox.take_finished():
+            if self._begun is not None and progress is not None:
+                member = self._plan.members[self._which][source]
+                space = space_of(self._plan, member)
+                batches = count // max(1, self._source.options.batch or 0)
+                progress.finish(self._begun, member.index, space, item, batches)
+
     def _open(self, plan: Plan) -> Mixer:
         if plan.spec != self._expect:
             raise PlanError(f"the server now serves {plan.spec}, before it was {self._expect}")
         members = plan.members[self._which]
         self._inbox = Inbox(len(members))
         self._indices = tuple(member.index for member in members)
-        starts = self._begun.taken if self._begun is not None else (0,) * plan.count
+        self._plan = plan
+        handout = self._source.handout(plan, self._number, self._lanes, self._begun)
+        # Who is dealt his items begins anew: those that are finished are not dealt again.
+        begun = self._begun if handout is None else None
+        starts = begun.taken if begun is not None else (0,) * plan.count
         self._arrived = [starts[index] for index in self._indices]
         for source, member in enumerate(members):
-            self._streams.append(self._open_stream(plan, member, source))
+            self._streams.append(self._open_stream(plan, member, source, handout))
         ordered = self._source.options.deterministic
         # Whoever takes the workers in turn has them all, so that a worker's index is its place.
         turn = self._begun.turn if self._begun is not None and ordered else 0
         return Mixer(len(members), ordered=ordered, group=self._group, turn=turn)
 
-    def _open_stream(self, plan: Plan, member: Member, source: int) -> StreamHandle:
+    def _open_stream(
+        self, plan: Plan, member: Member, source: int, handout: Handout | None
+    ) -> StreamHandle:  # fmt: skip
         options = self._source.options
         opening = Open(
             0, member.index, plan.count, self._epoch, plan.seed, start=self._arrived[source],
             batch=options.batch or 0, drop_remainder=options.drop_remainder,
         )  # fmt: skip
+        deals = None
+        if handout is not None:
+            deals = handout.deals(member)
+            opening = replace(
+                opening, work=0, group=handout.group, upstream=handout.upstream(member)
+            )  # fmt: skip
         connection = self._reach.connections[member.server]
-        return connection.open(member.worker, opening, plan.spec, plan.window, self._inbox, source)
+        return connection.open(
+            member.worker, opening, plan.spec, plan.window, self._inbox, source, deals
+        )
 
     def _report(self) -> None:
         now = time.monotonic()

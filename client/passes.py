@@ -11,7 +11,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-__all__ = ["Pass", "in_turn"]
+from .ranges import Ranges
+
+__all__ = ["Finished", "Pass", "in_turn"]
+
+#: Items that are done, as pairs (first, end): of each numbering of items that there is.
+Finished = Sequence[Sequence[tuple[int, int]]]
 
 #: Runs of a lane that are written down; what came before counts as if it might come again.
 RUNS = 1024
@@ -79,10 +84,14 @@ class Pass:
 
     def __init__(
         self, epoch: int, taken: Sequence[int], *, turn: int = 0, lanes: int = 1,
-        deterministic: bool, again: int = 0,
+        deterministic: bool, again: int = 0, finished: Finished | None = None,
     ) -> None:  # fmt: skip
         """``taken`` is where each worker starts, ``turn`` who is first in deterministic order,
-        ``again`` how many elements training has had already."""
+        ``again`` how many elements training has had already.
+
+        Where items are dealt, ``finished`` are those that are done, and ``taken`` only counts what
+        they had: each worker begins with items that are not.
+        """
         self.epoch = epoch
         self.taken = tuple(taken)
         self.turn = turn
@@ -94,12 +103,28 @@ class Pass:
         self._logs = [_Log() for _ in range(lanes)]
         #: Elements that were handed on.
         self.handed = 0
+        self._finished = None if finished is None else [Ranges(pairs) for pairs in finished]
+        #: By worker: (elements that it then had made, space, item) of the items that ended.
+        self._ends: list[deque[tuple[int, int, int]]] = [deque() for _ in self.taken]
+        #: By worker: its elements that belong to items in `_finished`.
+        self._whole = [0] * len(self.taken)
+
+    @property
+    def finished(self) -> Finished:
+        """The items that were done when it began, or `after` found since."""
+        return tuple(ranges.pairs for ranges in self._finished or ())
+
+    def finish(self, worker: int, space: int, item: int, count: int) -> None:
+        """A worker was done with an item when it had made ``count`` elements."""
+        self._ends[worker].append((count, space, item))
 
     @property
     def size(self) -> int | None:
         """Elements from the start to the end; None until every worker's end is known."""
         lengths = [length for length in self._lengths if length is not None]
-        return sum(lengths) - sum(self.taken) if len(lengths) == len(self._lengths) else None
+        if len(lengths) < len(self._lengths):
+            return None
+        return sum(lengths) - (sum(self.taken) if self._finished is None else 0)
 
     def hand(self, lane: int, workers: tuple[int, ...], rows: int) -> None:
         """A lane handed on so many elements of each of these workers: the first of each, the second
@@ -113,8 +138,13 @@ class Pass:
         self._lengths[worker] = length
 
     def after(self, used: int) -> tuple[tuple[int, ...], int]:
-        """Where each worker goes on, and whose turn is, when ``used`` elements were used."""
-        if self._deterministic:
+        """Where each worker goes on, and whose turn is, when ``used`` elements were used.
+
+        ``used`` never falls.
+        """
+        if self._finished is not None:
+            given, turn = self._whole_items(self._finished, self._at_least(used)), 0
+        elif self._deterministic:
             left = [
                 None if length is None else length - taken
                 for length, taken in zip(self._lengths, self.taken, strict=True)
@@ -123,6 +153,17 @@ class Pass:
         else:
             given, turn = self._at_least(used), 0
         return tuple(map(int.__add__, self.taken, given)), turn
+
+    def _whole_items(self, finished: list[Ranges], given: Sequence[int]) -> list[int]:
+        """How many of each worker's elements belong to items that are used to their end."""
+        for worker, ends in enumerate(self._ends):
+            while ends and ends[0][0] <= given[worker]:
+                count, space, item = ends.popleft()
+                while len(finished) <= space:
+                    finished.append(Ranges())
+                finished[space].add(item)
+                self._whole[worker] = count
+        return self._whole
 
     def _at_least(self, used: int) -> list[int]:
         """How many of each worker are surely used. What waits behind several lanes may be of any of

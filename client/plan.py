@@ -62,6 +62,11 @@ class Plan:
     memory: str
     #: How the workers are reached, for the log.
     way: str = ""
+    #: How many items a pass has, `NO_MORE` where their end will tell; None where none are dealt.
+    items: int | None = None
+    #: How many workers each server has, and its stage before them.
+    workers: tuple[int, ...] = ()
+    upstream: tuple[int, ...] = ()
 
     @property
     def count(self) -> int:
@@ -92,7 +97,32 @@ def make_plan(
     spec = first.spec.batched(size, drop_remainder=options.drop_remainder)
     nbytes = first.spec.nbytes and first.spec.nbytes * max(1, size)
     window, text = _window(nbytes or 0, len(members), options, memory)
-    return Plan(spec, nbytes, _cardinality(statuses, options), seed, members, window, text)
+    return Plan(
+        spec, nbytes, _cardinality(statuses, options), seed, members, window, text,
+        items=_items(endpoints, statuses, options),
+        workers=tuple(len(status.workers) for status in statuses),
+        upstream=tuple(status.upstream for status in statuses),
+    )  # fmt: skip
+
+
+def _items(
+    endpoints: Sequence[str], statuses: Sequence[Status], options: PullOptions
+) -> int | None:  # fmt: skip
+    """How many items are dealt; None where each worker takes its share."""
+    staged = [status.upstream > 0 for status in statuses]
+    if any(staged) and not all(staged):
+        raise PlanError("some of the servers have two stages and some have one")
+    if options.deterministic or any(status.sharding != "dynamic" for status in statuses):
+        if len(statuses) > 1 and any(staged):
+            raise PlanError("the stages of several servers can only be used in the default order")
+        return None
+    for endpoint, status in zip(endpoints, statuses, strict=True):
+        if status.items != statuses[0].items:
+            raise PlanError(
+                f"{endpoint} has {status.items} items, {endpoints[0]} has {statuses[0].items}: all "
+                "servers of one dataset need the same items"
+            )
+    return statuses[0].items
 
 
 def _members(statuses: Sequence[Status]) -> tuple[Member, ...]:

@@ -10,10 +10,10 @@ import threading
 from collections import deque
 from dataclasses import replace
 
-from .passes import Pass
+from .passes import Finished, Pass
 from .state import State, StateError, Terms
 
-__all__ = ["Progress"]
+__all__ = ["STARTING", "Progress"]
 
 #: Passes that may have begun while training is in an earlier one.
 PASSES = 1024
@@ -115,7 +115,8 @@ class Progress:
             if self._passes and self._passes[0].size != self._used:
                 current = self._passes[0]
                 used = sum(current.taken) + self._used
-                return _state(terms, current.epoch, used, *current.after(self._used))
+                taken, turn = current.after(self._used)
+                return _state(terms, current.epoch, used, taken, turn, current.finished)
             if len(self._passes) > 1:
                 return _state(terms, self._passes[1].epoch, 0, first, 0)
             if not self._passes and self._start is not None:
@@ -163,6 +164,7 @@ class Progress:
             begun = Pass(
                 self._next_epoch, taken, turn=start.turn if start is not None else 0, lanes=lanes,
                 deterministic=terms.deterministic, again=start.repeats if start is not None else 0,
+                finished=(start.finished if start is not None else ()) if terms.dealt else None,
             )  # fmt: skip
             self._start = None
             if self._pinned is None:
@@ -186,6 +188,11 @@ class Progress:
         with self._changed:
             begun.hand(lane, workers, rows)
             self._changed.notify_all()
+
+    def finish(self, begun: Pass, worker: int, space: int, item: int, count: int) -> None:
+        """See `Pass.finish`."""
+        with self._changed:
+            begun.finish(worker, space, item, count)
 
     def end(self, begun: Pass, worker: int, length: int) -> None:
         """See `Pass.end`."""
@@ -228,9 +235,13 @@ class Progress:
             )
 
 
-def _state(terms: Terms, epoch: int, elements: int, taken: tuple[int, ...], turn: int) -> State:
+def _state(
+    terms: Terms, epoch: int, elements: int, taken: tuple[int, ...], turn: int,
+    finished: Finished = (),
+) -> State:  # fmt: skip
     return State(
         epoch=epoch, elements=elements, taken=taken, turn=turn, seed=terms.seed,
         batch=terms.batch, drop_remainder=terms.drop_remainder,
         deterministic=terms.deterministic,
+        finished=tuple(map(tuple, finished)) if terms.dealt else None,
     )  # fmt: skip

@@ -10,6 +10,7 @@ import itertools
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,10 +22,11 @@ from genserver.protocol.transport.connection import Connection, connect
 from genserver.protocol.transport.platform import host_id, memory_size
 from genserver.protocol.transport.sockets import check_reachable, check_safe
 
+from .handout import Handout
 from .options import OptionError, PullOptions
 from .passes import Pass
 from .plan import Plan, PlanError, make_plan
-from .progress import Progress
+from .progress import STARTING, Progress
 from .state import State, Terms
 
 __all__ = ["Reach", "Source", "say"]
@@ -70,6 +72,9 @@ class Source:
         if self.progress is not None:
             self.progress.claim()
         self._passes = itertools.count(0)
+        #: By the number of a pass whose lanes have not all begun, and how many those are.
+        self._handouts: dict[int, tuple[Handout | None, int]] = {}
+        self._handing = threading.Lock()
 
     def begin(self, lanes: int = 1) -> tuple[int, Pass | None]:
         """A new pass: its number, from 0 on, and where somebody counts, what he counts by."""
@@ -84,6 +89,20 @@ class Source:
     def begun(self, number: int) -> Pass | None:
         """What the pass of that number is counted by, for a lane that begins."""
         return None if self.progress is None else self.progress.begun(number)
+
+    def handout(self, plan: Plan, number: int, lanes: int, begun: Pass | None) -> Handout | None:
+        """The items of a pass, for each of its lanes; None where none are dealt."""
+        if plan.items is None:
+            return None
+        with self._handing:
+            handout, left = self._handouts.pop(number, (None, lanes))
+            if handout is None:
+                handout = Handout(plan, begun.finished if begun is not None else ())
+            if left > 1:
+                self._handouts[number] = handout, left - 1
+            for forgotten in [old for old in self._handouts if old <= number - STARTING]:
+                del self._handouts[forgotten]
+            return handout
 
     def wait(self, begun: Pass | None, seconds: float) -> None:
         """See `Progress.wait`; where nobody counts there is nothing to wait for."""
@@ -167,6 +186,7 @@ class Reach:
         terms = Terms(
             seed=seed, workers=plan.count, batch=options.batch or 0,
             drop_remainder=options.drop_remainder, deterministic=options.deterministic,
+            dealt=plan.items is not None,
         )  # fmt: skip
         progress.agree(terms, seed_is_free=options.seed is None, epoch=options.epoch)
         return seed

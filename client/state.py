@@ -36,6 +36,8 @@ class Terms:
     batch: int
     drop_remainder: bool
     deterministic: bool
+    #: Whether the workers are dealt items; if not, each has a share of its own.
+    dealt: bool = False
 
     def __str__(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in asdict(self).items())
@@ -70,6 +72,9 @@ class State:
     batch: int = 0
     drop_remainder: bool = False
     deterministic: bool = False
+    #: Where items are dealt, those that training has used to their end, as pairs (first, end), of
+    #: each numbering that there is; ``taken`` then counts their elements. Else None.
+    finished: tuple[tuple[tuple[int, int], ...], ...] | None = None
 
     def __post_init__(self) -> None:
         for name, limit in (("epoch", 2**63), ("elements", 2**63), ("seed", 2**64)):
@@ -83,10 +88,20 @@ class State:
         for count in self.taken:
             _check("taken", count, 2**63)
         _check("turn", self.turn, len(self.taken))
+        for pair in [pair for pairs in self.finished or () for pair in pairs]:
+            if len(pair) != 2 or pair[0] >= pair[1]:
+                raise StateError(f"a state's finished has pairs (first, end), not {pair!r}")
+            _check("finished", pair[0], 2**63)
+            _check("finished", pair[1], 2**63)
         if sum(self.taken) > self.elements or (self.deterministic and self.repeats):
             raise StateError(
                 f"a state of {self.elements} elements cannot have {sum(self.taken)} of its workers"
             )
+
+    @property
+    def dealt(self) -> bool:
+        """Whether items were dealt."""
+        return self.finished is not None
 
     @property
     def workers(self) -> int:
@@ -95,12 +110,18 @@ class State:
 
     @property
     def repeats(self) -> int:
-        """Elements that training has used and that come again: 0 in deterministic order."""
+        """Elements that training has used and that come again: 0 in deterministic order.
+
+        Where items are dealt, those of the items that were not used to their end.
+        """
         return self.elements - sum(self.taken)
 
     def to_dict(self) -> dict[str, Any]:
-        """Numbers, booleans and a list of numbers by name."""
-        return {"version": VERSION, **asdict(self), "taken": list(self.taken)}
+        """Numbers, booleans and lists of numbers by name."""
+        finished = None if self.finished is None else _lists(self.finished)
+        return {
+            "version": VERSION, **asdict(self), "taken": list(self.taken), "finished": finished
+        }  # fmt: skip
 
     def to_json(self) -> str:
         """The same as text."""
@@ -121,6 +142,8 @@ class State:
             raise StateError(f"not the content of a state: {', '.join(wrong)} missing or unknown")
         if isinstance(given["taken"], list | tuple):
             given["taken"] = tuple(given["taken"])
+        if given["finished"] is not None:
+            given["finished"] = _pairs(given["finished"])
         return cls(**given)
 
     @classmethod
@@ -131,6 +154,19 @@ class State:
         except ValueError as error:
             raise StateError(f"not the text of a state: {error}") from None
         return cls.from_dict(content)
+
+
+def _lists(finished: tuple[tuple[tuple[int, int], ...], ...]) -> list[list[list[int]]]:
+    return [[list(pair) for pair in pairs] for pairs in finished]
+
+
+def _pairs(finished: Any) -> tuple[tuple[tuple[int, int], ...], ...]:
+    try:
+        return tuple(tuple((first, end) for first, end in pairs) for pairs in finished)
+    except (TypeError, ValueError):
+        raise StateError(
+            f"a state's finished has lists of pairs (first, end), not {finished!r}"
+        ) from None
 
 
 def _check(name: str, value: object, limit: int) -> None:

@@ -183,8 +183,8 @@ def _pull(source: Source, plan: Plan, lanes: int, raised: Raised | None) -> Data
             return _Idle(source, begun)
         keep_freed_memory()  # by now TensorFlow has had it given back
         opened = Lane(
-            source, epoch=source.epoch(int(number), begun), expect=spec, lane=int(lane),
-            lanes=lanes, group=max(1, parts), begun=begun,
+            source, number=int(number), expect=spec, lane=int(lane), lanes=lanes,
+            group=max(1, parts), begun=begun,
         )  # fmt: skip
         return _Runs(opened, spec, parts, raised)
 

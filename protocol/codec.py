@@ -26,6 +26,7 @@ from .link import Numbered, kind_of
 from .messages import (
     Beat,
     Close,
+    Done,
     End,
     EndAck,
     Error,
@@ -39,7 +40,9 @@ from .messages import (
     Open,
     Release,
     Status,
+    Take,
     Welcome,
+    Work,
 )
 from .spec import MAX_DIM, MAX_LEAF, MAX_LEAVES, ArraySpec, ElementSpec
 
@@ -72,7 +75,7 @@ _CLASSES: dict[Kind, type[Any]] = {
     Kind.HELLO: Hello, Kind.WELCOME: Welcome, Kind.ERROR: Error, Kind.STATUS: Status,
     Kind.OPEN: Open, Kind.GRANT: Grant, Kind.END: End, Kind.END_ACK: EndAck, Kind.FAIL: Fail,
     Kind.BEAT: Beat, Kind.CLOSE: Close, Kind.GOAWAY: GoAway,
-    Kind.RELEASE: Release,
+    Kind.RELEASE: Release, Kind.TAKE: Take, Kind.WORK: Work, Kind.DONE: Done,
 }  # fmt: skip
 
 # How an array is described in ITEM's "a": [FRAME, shape], [TEXT_FRAMES, shape, bytes],

@@ -121,10 +121,10 @@ def _write_worker(w: WorkerStatus) -> list[Any]:
     return [w.index, w.state, w.pid, w.ipc, w.port, w.cause, w.life, w.lost]
 
 
-def _slot(value: object) -> tuple[int, int]:
+def _pair(value: object) -> tuple[int, int]:
     pair = _tuple_of(_u63, 2)(value)
     if len(pair) != 2:
-        raise _wrong("a segment and a generation", value)
+        raise _wrong("two numbers", value)
     return pair[0], pair[1]
 
 
@@ -160,12 +160,17 @@ FIELDS: dict[Kind, tuple[Field, ...]] = {
         Field("x", "cause", _text(), required=False),
         Field("rc", "recovery", _text(16), required=False),
         Field("a", "arguments", _text(32), required=False),
+        Field("it", "items", _int(-1, U63), required=False),
+        Field("up", "upstream", _int(0, MAX_WORKERS), required=False),
     ),
     Kind.OPEN: (
         _stream, Field("i", "index", _int(0, 2**31)), Field("n", "count", _int(1, 2**31)),
         Field("e", "epoch", _u63), Field("r", "seed", _u64), Field("b", "start", _u63),
         Field("z", "batch", _int(0, MAX_BATCH), required=False),
         Field("d", "drop_remainder", _bool, required=False),
+        Field("w", "work", _optional(_u63), required=False),
+        Field("g", "group", _u64, required=False),
+        Field("up", "upstream", _pair, required=False, write=list),
     ),
     Kind.GRANT: (
         _stream, Field("n", "elements", _u63), Field("b", "nbytes", _u63), Field("a", "ack", _u63),
@@ -183,8 +188,17 @@ FIELDS: dict[Kind, tuple[Field, ...]] = {
         Field("x", "reason", _text()), Field("b", "returns", _bool, required=False),
     ),
     Kind.RELEASE: (
-        Field("p", "slots", _tuple_of(_slot, MAX_RELEASED),
+        Field("p", "slots", _tuple_of(_pair, MAX_RELEASED),
               write=lambda pairs: [list(pair) for pair in pairs]),
+    ),
+    Kind.TAKE: (_stream, Field("n", "until", _u63)),
+    Kind.WORK: (
+        _stream, Field("o", "ordinal", _u63), Field("i", "item", _int(-1, U63)),
+        Field("b", "skip", _u63, required=False),
+    ),
+    Kind.DONE: (
+        _stream, Field("o", "ordinal", _u63), Field("n", "count", _u63),
+        Field("t", "total", _int(-1, U63), required=False),
     ),
 }  # fmt: skip
 

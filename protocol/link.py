@@ -13,6 +13,7 @@ from .errors import RemoteProtocolError
 from .messages import (
     Beat,
     Close,
+    Done,
     End,
     EndAck,
     Error,
@@ -27,7 +28,9 @@ from .messages import (
     Release,
     Role,
     Status,
+    Take,
     Welcome,
+    Work,
 )
 from .tables import LinkEvent, LinkState, advance_link, check_sender
 
@@ -76,6 +79,9 @@ _KINDS: dict[type[Message], Kind] = {
     Close: Kind.CLOSE,
     GoAway: Kind.GOAWAY,
     Release: Kind.RELEASE,
+    Take: Kind.TAKE,
+    Work: Kind.WORK,
+    Done: Kind.DONE,
 }
 _OF_THE_LINK = {event.value for event in LinkEvent}
 

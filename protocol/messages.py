@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Beat",
     "Close",
+    "Done",
     "Fail",
     "End",
     "EndAck",
@@ -28,12 +29,15 @@ __all__ = [
     "Item",
     "Kind",
     "Message",
+    "NO_MORE",
     "Open",
     "Release",
     "Role",
     "Status",
     "StreamMessage",
+    "Take",
     "Welcome",
+    "Work",
     "WorkerStatus",
 ]
 
@@ -46,7 +50,7 @@ class Role(Enum):
 
 
 class Kind(IntEnum):
-    """The header's ``k``. 15 to 17 are kept for TAKE, WORK and DONE."""
+    """The header's ``k``."""
 
     HELLO = 1
     WELCOME = 2
@@ -62,6 +66,13 @@ class Kind(IntEnum):
     CLOSE = 12
     GOAWAY = 13
     RELEASE = 14
+    TAKE = 15
+    WORK = 16
+    DONE = 17
+
+
+#: The item of a WORK behind which none follows, and a total that is not known.
+NO_MORE = -1
 
 
 class ErrorCode(StrEnum):
@@ -139,7 +150,8 @@ class Status:
 
     state: str
     generator: str
-    #: "off" or "static": whether the workers share one pass or each make their own.
+    #: "static" or "dynamic": the workers share one pass, in the second way by items that are dealt
+    #: to them; "off": each makes its own; "single": the only worker of a pass.
     sharding: str
     #: The seed that the spec search ran with; a trainer that has no wish takes it.
     seed: int
@@ -155,6 +167,10 @@ class Status:
     recovery: str = "auto"
     #: A digest of the generator's arguments; "" where it is not known.
     arguments: str = ""
+    #: With "dynamic", how many items a pass has; -1 where only their end will tell.
+    items: int = NO_MORE
+    #: Where items are elements of a stage before this one: how many workers that has.
+    upstream: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +189,14 @@ class Open:
     start: int = 0
     batch: int = 0
     drop_remainder: bool = False
+    #: The trainer deals the items of this stream: the first WORK has this ordinal. None where it
+    #: does not, and the worker takes item ``index`` of every ``count``.
+    work: int | None = None
+    #: What all streams of one pass have in common; 0 where that is not said.
+    group: int = 0
+    #: Of the stage before this server's: the number of its first worker among those of all servers,
+    #: and how many those are. (0, 0) where that is not said, and they are this server's alone.
+    upstream: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,5 +274,38 @@ class Release:
     slots: tuple[tuple[int, int], ...]
 
 
-StreamMessage = Open | Grant | Item | End | EndAck | Fail | Close
+@dataclass(frozen=True, slots=True)
+class Take:
+    """The worker wants the items whose ordinals in this stream are below ``until``."""
+
+    stream: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Item number ``ordinal`` of a stream is ``item``, or there are no more (`NO_MORE`). The first
+    ``skip`` elements that the item has are there already: a life that begins with it leaves them
+    out."""
+
+    stream: int
+    ordinal: int
+    item: int
+    skip: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Item ``ordinal`` of a stream ended where the generator had made ``count`` elements in all.
+
+    With a ``total`` it was none: there are only so many items. Sent before what follows it.
+    """
+
+    stream: int
+    ordinal: int
+    count: int
+    total: int = NO_MORE
+
+
+StreamMessage = Open | Grant | Item | End | EndAck | Fail | Close | Take | Work | Done
 Message = Hello | Welcome | Error | Status | Beat | GoAway | Release | StreamMessage

@@ -10,8 +10,22 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from .chunk import Chunk
+from .dealing import Deals
 from .errors import RemoteProtocolError
-from .messages import Close, End, EndAck, Error, Fail, Grant, Item, Kind, Open
+from .messages import (
+    Close,
+    Done,
+    End,
+    EndAck,
+    Error,
+    Fail,
+    Grant,
+    Item,
+    Kind,
+    Open,
+    Take,
+    Work,
+)
 from .tables import StreamState, advance_stream
 
 __all__ = ["Delivery", "PulledStream", "ServedStream", "Window"]
@@ -48,8 +62,10 @@ class Delivery:
 class PulledStream:
     """The trainer's end of one stream."""
 
-    def __init__(self, opening: Open, window: Window) -> None:
+    def __init__(self, opening: Open, window: Window, deals: Deals | None = None) -> None:
+        """``deals`` is what the worker is given to do, where the trainer deals."""
         self.opening = opening
+        self.deals = deals
         self.window = window
         self.state = StreamState.IDLE
         self.next = opening.start  # the next element that has not arrived
@@ -62,12 +78,48 @@ class PulledStream:
     def id(self) -> int:
         return self.opening.stream
 
-    def open(self) -> list[Open | Grant]:
+    @property
+    def _elements(self) -> int:
+        """How many of the generator's own elements have arrived, those before the start too."""
+        return self.next * max(1, self.opening.batch)
+
+    def open(self) -> list[Open | Work | Grant]:
         """What starts the stream, or resumes it on a new link where it left off."""
         self._move(Kind.OPEN)
         self._received_bytes = 0
         self._granted = (0, 0, 0)
-        return [replace(self.opening, start=self.next), self._grant()]
+        opening, again = replace(self.opening, start=self.next), []
+        if self.deals is not None:
+            again = self.deals.opened(self.id, self._elements)
+            opening = replace(opening, work=self.deals.first)
+        return [opening, *again, self._grant()]
+
+    def deal(self, item: int) -> Work | None:
+        """Give the worker one more item; None where the next OPEN will say it."""
+        assert self.deals is not None  # who deals made it
+        work = self.deals.deal(self.id, item)
+        return work if self.state is StreamState.OPEN else None
+
+    def wanted(self, message: Take) -> list[Work]:
+        """The worker is free: what it is given."""
+        self.state, late = advance_stream(self.state, Kind.TAKE, sending=False)
+        return [] if late else self._dealer().take(message, self._elements)
+
+    def finished(self, message: Done) -> tuple[int, int] | None:
+        """The worker is done with an item; see `Deals.done`."""
+        self.state, late = advance_stream(self.state, Kind.DONE, sending=False)
+        return None if late else self._dealer().done(message)
+
+    def due(self) -> list[Work]:
+        """Items that the worker wants and may have now."""
+        if self.deals is None or self.state is not StreamState.OPEN:
+            return []
+        return self.deals.due(self.id)
+
+    def _dealer(self) -> Deals:
+        if self.deals is None:
+            raise RemoteProtocolError(f"stream {self.id}: nothing is dealt to it")
+        return self.deals
 
     def receive(self, message: Item | End | Fail | Error) -> Delivery | EndAck | None:
         """Apply a message: what to deliver or to answer, or None.
@@ -166,6 +218,10 @@ class ServedStream:
         self._base = 0  # ... of which lie before this link's OPEN
         self._ring: deque[_Sent] = deque()
         self._final: End | Fail | None = None
+        #: What it wants of the trainer, and the items that ended which the trainer may not know of.
+        self._take = Take(opening.stream, 0)
+        self._done: deque[Done] = deque()
+        self._dealt = opening.work or 0  # the ordinal of the next item
         #: Absolute limits in elements and in bytes of this life; see `Window`.
         self.limit_elements = 0
         self.limit_bytes = 0
@@ -205,6 +261,28 @@ class ServedStream:
         self._final = fail
         return fail
 
+    def take(self, until: int) -> Take:
+        """It wants the items below that ordinal."""
+        self.state, _ = advance_stream(self.state, Kind.TAKE, sending=True)
+        self._take = Take(self.id, until)
+        return self._take
+
+    def done(self, ordinal: int, count: int, total: int) -> Done:
+        """An item ended; kept until the elements behind it are acknowledged."""
+        self.state, _ = advance_stream(self.state, Kind.DONE, sending=True)
+        self._done.append(Done(self.id, ordinal, count, total))
+        return self._done[-1]
+
+    def dealt(self, work: Work) -> bool:
+        """Apply a WORK; whether it is a new one."""
+        self.state, late = advance_stream(self.state, Kind.WORK, sending=False)
+        if late or work.ordinal < self._dealt:
+            return False
+        if self.opening.work is None or work.ordinal > self._dealt:
+            raise RemoteProtocolError(f"stream {self.id}: item {self._dealt} of it is missing")
+        self._dealt += 1
+        return True
+
     def receive(self, message: Grant | EndAck | Close) -> bool:
         """Apply a message; True when the limits rose."""
         kind = {Grant: Kind.GRANT, EndAck: Kind.END_ACK, Close: Kind.CLOSE}[type(message)]
@@ -217,21 +295,26 @@ class ServedStream:
             raise RemoteProtocolError(f"stream {self.id}: acknowledges what was never sent")
         while self._ring and self._ring[0].first + self._ring[0].chunk.n <= message.ack:
             self._ring.popleft()
+        while self._done and self._done[0].count < message.ack * max(1, self.opening.batch):
+            self._done.popleft()  # what came behind it arrived
         self.limit_elements = max(self.limit_elements, message.elements)
         self.limit_bytes = max(self.limit_bytes, self._base + message.nbytes)
         return True
 
-    def resume(self, opening: Open) -> list[Item | End | Fail]:
+    def resume(self, opening: Open) -> list[Take | Done | Item | End | Fail]:
         """The stream's OPEN came again on a new link: what to send again, in order."""
         oldest = self._ring[0].first if self._ring else self.next
-        known = replace(self.opening, start=opening.start) == opening
+        known = replace(self.opening, start=opening.start, work=opening.work) == opening
         if not known or not oldest <= opening.start <= self.next:
             raise RemoteProtocolError(f"stream {self.id}: cannot be resumed at {opening.start}")
         self.state, _ = advance_stream(self.state, Kind.OPEN, sending=False)
         again = [sent for sent in self._ring if sent.first + sent.chunk.n > opening.start]
         self._base = again[0].before if again else self._bytes
         self.limit_bytes = self._base
-        items: list[Item | End | Fail] = [Item(self.id, s.first, s.chunk) for s in again]
+        items: list[Take | Done | Item | End | Fail] = [*self._done]
+        if self._final is None and self._take.until:
+            items.append(self._take)
+        items += [Item(self.id, s.first, s.chunk) for s in again]
         if self._final is not None:
             if isinstance(self._final, End):
                 self.state, _ = advance_stream(self.state, Kind.END, sending=True)

@@ -89,6 +89,9 @@ SENDER: dict[Kind, Role | None] = {
     Kind.CLOSE: Role.TRAINER,
     Kind.GOAWAY: None,
     Kind.RELEASE: Role.TRAINER,
+    Kind.TAKE: Role.SERVER,
+    Kind.WORK: Role.TRAINER,
+    Kind.DONE: Role.SERVER,
 }
 
 _S = StreamState
@@ -104,10 +107,14 @@ STREAM: dict[StreamState, dict[Kind, Move]] = {
         Kind.FAIL: Move(_S.FAILED),
         Kind.ERROR: Move(_S.FAILED),
         Kind.CLOSE: Move(_S.CLOSED),
+        Kind.TAKE: Move(_S.OPEN),
+        Kind.WORK: Move(_S.OPEN),
+        Kind.DONE: Move(_S.OPEN),
     },
     _S.ENDED: {
         Kind.OPEN: Move(_S.OPEN),  # resumed: the end never reached the trainer
         Kind.GRANT: Move(_S.ENDED, late=True),
+        Kind.WORK: Move(_S.ENDED, late=True),
         Kind.END: Move(_S.ENDED),
         Kind.END_ACK: Move(_S.CLOSED),
         Kind.CLOSE: Move(_S.CLOSED),
@@ -115,6 +122,7 @@ STREAM: dict[StreamState, dict[Kind, Move]] = {
     _S.FAILED: {
         Kind.OPEN: Move(_S.FAILED),  # resumed: the failure is told again
         Kind.GRANT: Move(_S.FAILED, late=True),
+        Kind.WORK: Move(_S.FAILED, late=True),
         Kind.FAIL: Move(_S.FAILED),
         Kind.CLOSE: Move(_S.CLOSED),
     },
@@ -126,6 +134,9 @@ STREAM: dict[StreamState, dict[Kind, Move]] = {
         Kind.FAIL: Move(_S.CLOSED, late=True),
         Kind.ERROR: Move(_S.CLOSED, late=True),
         Kind.CLOSE: Move(_S.CLOSED, late=True),
+        Kind.TAKE: Move(_S.CLOSED, late=True),
+        Kind.WORK: Move(_S.CLOSED, late=True),
+        Kind.DONE: Move(_S.CLOSED, late=True),
     },
 }
 

@@ -17,6 +17,7 @@ from .link import DEAD_AFTER, LONGEST_SILENCE, SUSPECT_AFTER, Link, Numbered, Pa
 from .messages import (
     Beat,
     Close,
+    Done,
     End,
     EndAck,
     Error,
@@ -31,15 +32,17 @@ from .messages import (
     Release,
     Role,
     Status,
+    Take,
     Welcome,
+    Work,
 )
 from .stream import Delivery, PulledStream
 from .tables import LinkState
 from .version import MEMORY
 
 __all__ = [
-    "Delivered", "Ended", "Event", "Failed", "Forgotten", "Left", "Lost", "Refused", "Reborn",
-    "Suspect", "Told", "TrainerEnd", "Welcomed",
+    "Delivered", "Ended", "Event", "Failed", "Finished", "Forgotten", "Left", "Lost",
+    "Reborn", "Refused", "Suspect", "Told", "TrainerEnd", "Welcomed",
 ]  # fmt: skip
 
 
@@ -61,6 +64,16 @@ class Ended:
     """A stream ended after ``count`` elements, all of which were delivered."""
 
     stream: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A worker is done with an item that it was dealt: it ended where the stream's generator had
+    made ``count`` elements."""
+
+    stream: int
+    item: int
     count: int
 
 
@@ -123,8 +136,8 @@ class Forgotten:
 
 
 Event = (
-    Welcomed | Delivered | Ended | Failed | Refused | Left | Lost | Suspect | Told | Reborn
-    | Forgotten
+    Welcomed | Delivered | Ended | Finished | Failed | Refused | Left | Lost | Suspect | Told
+    | Reborn | Forgotten
 )  # fmt: skip
 
 
@@ -235,7 +248,7 @@ class TrainerEnd:
         self._suspected = False
         if silence < DEAD_AFTER and not isinstance(message, Welcome):
             self._patience = DEAD_AFTER
-        if isinstance(message, Item | End | Fail) or (
+        if isinstance(message, Item | End | Fail | Take | Done) or (
             isinstance(message, Error) and message.stream is not None
         ):
             return self._stream(message, now)
@@ -312,7 +325,16 @@ class TrainerEnd:
         ours = self.link.state in (LinkState.READY, LinkState.GREETING)
         return self.lose("the peer does not know this link") if ours else []
 
-    def _stream(self, message: Item | End | Fail | Error, now: float) -> list[Event]:
+    def deal(self, stream: int, item: int, now: float) -> None:
+        """Give a stream's worker one more item."""
+        pulled = self._streams.get(stream)
+        work = pulled.deal(item) if pulled is not None else None
+        if work is not None:
+            self._say_all([work], now)
+
+    def _stream(
+        self, message: Item | End | Fail | Take | Done | Error, now: float
+    ) -> list[Event]:  # fmt: skip
         stream = message.stream
         assert stream is not None  # the caller looked
         pulled = self._streams.get(stream)
@@ -321,6 +343,13 @@ class TrainerEnd:
             if isinstance(message, End):
                 self._say(EndAck(stream), now)
             return []
+        if isinstance(message, Take):
+            self._say_all(pulled.wanted(message), now)
+            return []
+        if isinstance(message, Done):
+            finished = pulled.finished(message)
+            self._say_all(pulled.due(), now)
+            return [] if finished is None else [Finished(stream, *finished)]
         result = pulled.receive(message)
         if isinstance(result, Delivery):
             return [Delivered(stream, result)]
@@ -334,7 +363,7 @@ class TrainerEnd:
             return [Failed(stream, message)]
         return []
 
-    def _say_all(self, messages: Iterable[Open | Grant | Close], now: float) -> None:
+    def _say_all(self, messages: Iterable[Open | Work | Grant | Close], now: float) -> None:
         # On a link that is not ready, the next OPEN says it all again.
         if self.link.state is LinkState.READY:
             for message in messages:

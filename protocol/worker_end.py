@@ -29,13 +29,14 @@ from .messages import (
     Role,
     StreamMessage,
     Welcome,
+    Work,
 )
 from .stream import ServedStream
 from .tables import LinkState, StreamState
 from .version import MAGIC, MEMORY, agree, compatible, refusal_of
 
 __all__ = [
-    "Credit", "Dropped", "Event", "Joined", "Key", "MAX_STREAMS", "Released", "Started",
+    "Credit", "Dropped", "Event", "Given", "Joined", "Key", "MAX_STREAMS", "Released", "Started",
     "WorkerEnd",
 ]  # fmt: skip
 
@@ -68,6 +69,14 @@ class Credit:
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """A stream was dealt its next item."""
+
+    key: Key
+    work: Work
+
+
+@dataclass(frozen=True, slots=True)
 class Dropped:
     """A stream is no longer wanted: close its generator."""
 
@@ -93,7 +102,7 @@ class Released:
     slots: tuple[tuple[int, int], ...]
 
 
-Event = Started | Credit | Dropped | Joined | Released
+Event = Started | Credit | Given | Dropped | Joined | Released
 
 
 @dataclass(slots=True)
@@ -174,7 +183,7 @@ class WorkerEnd:
         known.session.last_heard = now
         if isinstance(message, Release):
             return [Released(peer, message.slots)]
-        if isinstance(message, Open | Grant | EndAck | Close):
+        if isinstance(message, Open | Grant | EndAck | Close | Work):
             return self._stream(peer, known, message, now)
         return []
 
@@ -196,6 +205,18 @@ class WorkerEnd:
         stream = self._find(key)
         if stream is not None and stream.state is StreamState.OPEN:
             self._say_to(key, stream.item(chunk), now)
+
+    def take(self, key: Key, until: int, now: float) -> None:
+        """A stream that is dealt its items wants those below that ordinal."""
+        stream = self._find(key)
+        if stream is not None and stream.state is StreamState.OPEN:
+            self._say_to(key, stream.take(until), now)
+
+    def done(self, key: Key, ordinal: int, count: int, total: int, now: float) -> None:
+        """An item of a stream ended; before the elements of what follows it."""
+        stream = self._find(key)
+        if stream is not None and stream.state is StreamState.OPEN:
+            self._say_to(key, stream.done(ordinal, count, total), now)
 
     def end(self, key: Key, now: float) -> None:
         """The generator of a stream is exhausted."""
@@ -290,8 +311,10 @@ class WorkerEnd:
         stream = session.streams.get(message.stream)
         if isinstance(message, Open):
             return self._open(peer, session, stream, message, now)
-        if stream is None or not isinstance(message, Grant | EndAck | Close):
+        if stream is None or not isinstance(message, Grant | EndAck | Close | Work):
             return []  # crossed with our END or ERROR
+        if isinstance(message, Work):
+            return [Given((session.token, stream.id), message)] if stream.dealt(message) else []
         raised = stream.receive(message)
         if stream.state is StreamState.CLOSED:
             return [self._drop(session, message.stream)]

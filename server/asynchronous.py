@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 __all__ = ["Concurrent", "Driven"]
@@ -77,23 +77,31 @@ class Driven(Iterator[Any]):
             self._loop.close()
 
 
-class Concurrent(Iterator[Any]):
-    """The results of calls in their order, so many of them under way at once."""
+class Concurrent:
+    """Calls that are under way, so many at once; their results in the order of the calls."""
 
-    def __init__(self, calls: Iterator[Coroutine[Any, Any, Any]], concurrency: int) -> None:
-        self._calls = calls
+    def __init__(self, concurrency: int) -> None:
         self._concurrency = concurrency
         self._loop = _Loop()
         self._under_way: deque[asyncio.Task[Any]] = deque()
 
-    def __next__(self) -> Any:
-        self._fill()
-        if not self._under_way:
-            self.close()
-            raise StopIteration
+    @property
+    def room(self) -> bool:
+        """Whether one more may be begun."""
+        return len(self._under_way) < self._concurrency
+
+    def start(self, call: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """Begin a call. Raises what making it raises."""
+        self._under_way.append(self._loop.start(call()))
+
+    def fail(self, error: Exception) -> None:
+        """In the place of a call that could not be made: it has its turn like a result."""
+        self._under_way.append(self._loop.start(_raise(error)))
+
+    def result(self) -> Any:
+        """What the first of them gives, or what it raises."""
         # Also where the first is done already: those that were just begun get their first turn.
-        first = self._under_way.popleft()
-        return self._loop.await_(_after_a_turn(first))
+        return self._loop.await_(_after_a_turn(self._under_way.popleft()))
 
     def close(self) -> None:
         """Cancel the calls that are under way. Idempotent."""
@@ -102,16 +110,6 @@ class Concurrent(Iterator[Any]):
                 task.exception()  # nobody will ask for it; asyncio would say so
         self._under_way.clear()
         self._loop.close()
-
-    def _fill(self) -> None:
-        while len(self._under_way) < self._concurrency:
-            try:
-                call = next(self._calls)
-            except StopIteration:
-                return
-            except Exception as error:  # noqa: BLE001  # the user's; it has its turn like a result
-                call = _raise(error)
-            self._under_way.append(self._loop.start(call))
 
 
 async def _next(elements: AsyncIterator[Any]) -> Any:

@@ -22,7 +22,7 @@ __all__ = [
     "parse_arguments", "parse_length", "split_target",
 ]  # fmt: skip
 
-SHARDINGS = ("off", "static")
+SHARDINGS = ("off", "static", "dynamic")
 #: What becomes of a stream whose worker died: it goes on at the first element that did not arrive,
 #: by seeking or by running again; by seeking alone; with other elements; not at all.
 RECOVERIES = ("auto", "seek", "stream", "none")

@@ -14,7 +14,7 @@ from typing import Any
 
 from genserver.protocol.codec import MAX_CAUSE, too_wide
 from genserver.protocol.fields import cut_text
-from genserver.protocol.messages import Status, WorkerStatus
+from genserver.protocol.messages import NO_MORE, Status, WorkerStatus
 from genserver.protocol.spec import ElementSpec
 
 from .actions import Abort, Action, DumpStacks, Kill, Publish, Ready, Say, Spawn, Tell
@@ -68,6 +68,8 @@ class Fleet:
     spec: ElementSpec | None = None
     sharding: str = ""
     length: int = -2
+    #: How many items can be dealt, `NO_MORE` where only their end will tell.
+    items: int = NO_MORE
     failure: str = ""
     stopping: bool = False
     ready: bool = False
@@ -181,7 +183,7 @@ class Fleet:
                 for w in self.workers
             ),
             cause=cut_text(self.failure, MAX_CAUSE // 2 if dead else MAX_CAUSE),
-            recovery=self.config.recovery, arguments=self.digest,
+            recovery=self.config.recovery, arguments=self.digest, items=self.items,
         )  # fmt: skip
 
     def _spawn(self) -> Spawn:
@@ -263,7 +265,11 @@ class Fleet:
             return self._abort(ExitCode.CONFIG, self._indivisible("--sharding static"))
         if count > 1 and not report.divisible and self.config.sharding != "off":
             return self._abort(ExitCode.CONFIG, self._indivisible(f"{count} workers"))
-        self.sharding = self.config.sharding or ("static" if report.divisible else "single")
+        if self.config.sharding == "dynamic" and report.items is None:
+            return self._abort(ExitCode.CONFIG, self._undealable())
+        own = "static" if report.divisible else "single"
+        self.sharding = self.config.sharding or ("dynamic" if report.items is not None else own)
+        self.items = NO_MORE if report.items is None else report.items
         self.length = report.length if self.config.length is None else self.config.length
         refusal = self._unrecoverable(report)
         if refusal:
@@ -311,6 +317,12 @@ class Fleet:
             "than once: give it a parameter named 'worker' and use worker.index and worker.count, "
             "or say --sharding off if whole copies are right (endless random elements), "
             "or --workers 1"
+        )
+
+    def _undealable(self) -> str:
+        return (
+            f"{self.config.target} is not called for items, so there is nothing to deal with "
+            "--sharding dynamic: say over which --items it is called"
         )
 
     def _search(self, index: int) -> Action:

@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
+from genserver.protocol.messages import NO_MORE, Work
+
 from .config import ConfigError
+from .items import NOTHING, Division, Items, NoItem, Share, arguments_of
+from .unbatch import unbatched
 from .worker import Worker
 
 __all__ = [
-    "Make", "call_maker", "items_maker", "method_maker", "sequence_maker", "unwrapped", "yields",
+    "Make", "call_maker", "items_maker", "method_maker", "one_by_one", "sequence_maker", "share_of",
+    "unwrapped", "yields",
 ]  # fmt: skip
 
 #: A new iterator over a worker's elements of one pass; of an item, where that is given.
@@ -80,34 +86,73 @@ def method_maker(owner: Any, name: str, call: Call, target: str) -> Make:
 
 
 def items_maker(
-    function: Any, items: Iterable[Any], call: Call, concurrency: int, target: str
-) -> Make:
-    """Of a function that is called for each item: item i is worker i mod count's.
+    function: Any, items: Items, call: Call, target: str, *, concurrency: int = 1,
+    unbatch: bool = False,
+) -> Make:  # fmt: skip
+    """Of a function that is called for each item that is the worker's.
 
     It may yield any number of elements, or return one; a tuple stands for several arguments. Of an
-    async function so many calls are under way at once.
+    async function so many calls are under way at once. With ``unbatch`` the rows of what an item
+    gives are the elements.
     """
+    coroutine, several = inspect.iscoroutinefunction(_code_of(function)), yields(function)
+    many = call_maker(function, call, target) if several else None
 
-    def shares(worker: Worker, start: int) -> Iterator[tuple[Any, ...]]:
-        mine = islice(items, worker.index + start * worker.count, None, worker.count)
-        return (item if isinstance(item, tuple) else (item,) for item in mine)
+    def elements_of(worker: Worker, item: Any) -> Iterator[Any]:
+        given = arguments_of(item)
+        if many is not None:
+            return many(worker, *given)
+        return iter((_one(call(function, worker, *given), target),))
 
-    def single(worker: Worker) -> Iterator[Any]:
-        for item in shares(worker, worker.start):
-            yield _one(call(function, worker, *item), target)
+    # Nothing of it runs before the first element is wanted: by then the worker has its share.
+    def make(worker: Worker) -> Iterator[Any]:
+        # Who gives one element for each item goes on at any of them.
+        share = share_of(worker, seeks=not (several or unbatch))
+        if coroutine:
+            calls = functools.partial(call, function, worker)
+            yield from _at_once(worker, items, calls, concurrency, share)
+            return
+        begin = functools.partial(elements_of, worker)
+        yield from one_by_one(worker, items, _rows(begin) if unbatch else begin, share)
 
-    def several(worker: Worker) -> Iterator[Any]:
-        make = call_maker(function, call, target)
-        for item in shares(worker, 0):
-            yield from make(worker, *item)
+    return make
 
-    def at_once(worker: Worker) -> Iterator[Any]:
-        calls = (call(function, worker, *item) for item in shares(worker, worker.start))
-        return _at_once(calls, concurrency)
 
-    if inspect.iscoroutinefunction(_code_of(function)):
-        return at_once
-    return several if yields(function) else single
+def _rows(begin: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Iterator[Any]]:
+    return lambda item: unbatched(begin(item))
+
+
+def share_of(worker: Worker, *, seeks: bool) -> Share:
+    """Which items are the worker's: those that it is dealt, or its part of all."""
+    if worker._share is None:
+        first = worker.start if seeks else 0
+        worker._share = Division(worker.index, worker.count, first)
+    elif not isinstance(worker._share, Division):
+        _ = worker.start  # each item says where it begins
+    return worker._share
+
+
+def one_by_one(
+    worker: Worker, items: Items, begin: Callable[[Any], Iterator[Any]], share: Share
+) -> Iterator[Any]:
+    """The elements of each item of the worker's share, `NOTHING` where that is not known yet."""
+    reader = items.reader()
+    while True:
+        work = share.next()
+        if work is None:
+            yield NOTHING
+        elif work.item == NO_MORE:
+            return
+        else:
+            try:
+                item = reader.item(work.item)
+            except NoItem as end:
+                share.done(work, end.total)
+            else:
+                elements = begin(item)
+                yield from islice(elements, work.skip, None) if work.skip else elements
+                share = worker._share or share  # the first may have been made before it was dealt
+                share.done(work)
 
 
 def _one(given: Any, target: str) -> Any:
@@ -142,10 +187,43 @@ def _driven(elements: Any) -> Iterator[Any]:
     return Driven(elements)
 
 
-def _at_once(calls: Iterator[Any], concurrency: int) -> Iterator[Any]:
+def _at_once(
+    worker: Worker, items: Items, calls: Callable[..., Any], concurrency: int, share: Share
+) -> Iterator[Any]:
+    """The results for the items of the worker's share, in their order."""
     from .asynchronous import Concurrent
 
-    return Concurrent(calls, concurrency)
+    reader, under_way, over = items.reader(), Concurrent(concurrency), False
+    works: deque[Work] = deque()
+    try:
+        while not over or works:
+            while under_way.room and not over:
+                work = share.next(wait=not works)
+                if work is None:
+                    break
+                over = work.item == NO_MORE
+                if over:
+                    break
+                if work.skip:  # which had its one element
+                    share.done(work)
+                    continue
+                try:
+                    given = arguments_of(reader.item(work.item))
+                    under_way.start(functools.partial(calls, *given))
+                except NoItem as end:
+                    share.done(work, end.total)
+                    continue
+                except Exception as error:  # noqa: BLE001  # the user's; it has its turn as well
+                    under_way.fail(error)
+                works.append(work)
+            if works:
+                yield under_way.result()
+                share = worker._share or share
+                share.done(works.popleft())
+            elif not over:
+                yield NOTHING
+    finally:
+        under_way.close()
 
 
 def _instance(owner: Any, number: int) -> Any:

@@ -32,6 +32,8 @@ class Loaded:
     divisible: bool
     spec: list[Any] | None
     length: int
+    #: How many items can be dealt; see `Source.items`.
+    items: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,11 @@ from genserver.protocol.worker_end import Key
 
 from .exit_codes import ExitCode
 from .failures import kind_of, refusal_text, text_of, user_traceback
+from .items import NOTHING
 from .progress_page import ProgressPage
 from .reports import Empty, Failed, Found, Loaded, Search
 from .rerun import Refusal
-from .run import NOTHING, Exhausted, Rules, Run
+from .run import Exhausted, Rules, Run
 from .source import Source
 from .worker import random_states, set_random_states
 
@@ -62,6 +63,7 @@ class Runner:
         self._current: Run | None = None
         self._spare: tuple[Open, Run] | None = None
         self._most = 0
+        exchange.ahead = source.ahead
 
     def run(self) -> None:
         """Serve until the exchange stops or the worker is `worn`, then close every generator."""
@@ -202,7 +204,7 @@ class Runner:
     def _run_for(self, job: Job) -> Run:
         run = self._runs.get(job.key)
         if run is None:
-            run = self._runs[job.key] = self._take_spare(job.opening) or self._start(job.opening)
+            run = self._runs[job.key] = self._take_spare(job) or self._start(job.opening)
             run.attach(job)
             # From here on the page has this life's number, so no next life counts them again.
             self._count_lost(job.key, job.opening)
@@ -232,15 +234,16 @@ class Runner:
             self._park()
             set_random_states(theirs)
 
-    def _take_spare(self, opening: Open) -> Run | None:
-        """The searched generator, if ``opening`` asks for just that; else it is closed."""
+    def _take_spare(self, job: Job) -> Run | None:
+        """The searched generator, if the stream asks for just that; else it is closed."""
         if self._spare is None:
             return None
+        opening = job.opening
         (searched, run), self._spare = self._spare, None
         same = (opening.index, opening.count, opening.epoch, opening.seed, opening.start) == (
             searched.index, searched.count, searched.epoch, searched.seed, searched.start,
         )  # fmt: skip
-        if same:
+        if same and run.begun_for(job):
             return run
         self._close(run)
         return None
@@ -293,8 +296,8 @@ class Runner:
         a training loop would run through them without a word.
         """
         earlier = max([self._most, *(other.gave for other in self._runs.values())])
-        if run.gave or opening.start or not earlier:
-            return None
+        if run.gave or opening.start or not earlier or opening.work is not None:
+            return None  # who is dealt his items may have come too late for any
         text = (
             f"gave {earlier} element{'s' if earlier > 1 else ''} in an earlier pass and none in "
             "this one: it reads from an iterator that is used up; make a new one inside the "
@@ -323,7 +326,7 @@ def _log(failure: Failure, epoch: int) -> None:
 def loaded(source: Source) -> Loaded:
     """The report of a generator that is imported."""
     spec = None if source.spec is None else source.spec.to_wire()
-    return Loaded(source.divisible, spec, source.length)
+    return Loaded(source.divisible, spec, source.length, source.items)
 
 
 def searched(runner: Runner, search: Search, target: str) -> Found | Empty | Failed:

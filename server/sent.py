@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Iterator, Sized
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from genserver.protocol.child.inherited import read_whole
@@ -17,8 +18,9 @@ from genserver.protocol.spec import ElementSpec
 
 from .config import ConfigError
 from .failures import kind_of, text_of, user_traceback
-from .kinds import Make, items_maker, yields
-from .source import Caller, Source, declared_length, declared_spec, maker_of
+from .items import Items
+from .kinds import Make
+from .source import Source, declared_length, declared_spec, maker_of, source_over
 from .unbatch import unbatched
 from .worker import Worker
 
@@ -34,33 +36,32 @@ def load_sent(descriptor: int, target: str) -> Source:
             f"{target} cannot be made again in a worker: {kind_of(error)}: {text_of(error)}\n"
             f"{user_traceback(error)}"
         ) from error
-    make, divisible, length = _maker(sent, target)
     spec = None if sent["spec"] is None else ElementSpec.from_wire(sent["spec"])
     dtypes = None if sent["dtypes"] is None else ElementSpec.from_wire(sent["dtypes"]).root
     if spec is None and dtypes is None:
         spec = declared_spec(target, sent["function"])
-    if sent["items"] is None:
-        length = declared_length(target, sent["function"], length)
+    items = sent["items"]
+    made = _plain(sent, target) if items is None else _over(items, sent, target)
+    return replace(made, spec=spec, dtypes=dtypes, casts=True)
+
+
+def _plain(sent: Sent, target: str) -> Source:
+    function = sent["function"]
+    make, divisible, length = maker_of(
+        target, sent["owner"], function, {}, sent["args"],
+        method=getattr(function, "__name__", ""),
+    )  # fmt: skip
+    length = declared_length(target, function, length)
     if sent["unbatch"]:
         make, length = _unbatched(make), -2
-    return Source(make, divisible, spec, length, dtypes=dtypes, casts=True)
+    return Source(make, divisible, None, length)
 
 
-def _maker(sent: Sent, target: str) -> tuple[Make, bool, int]:
-    function, owner, items = sent["function"], sent["owner"], sent["items"]
-    if items is not None:
-        caller = Caller(target, function, {}, sent["args"], item=_first(items, target))
-        make = items_maker(function, items, caller, sent["concurrency"], target)
-        return make, True, len(items) if isinstance(items, Sized) and not yields(function) else -2
-    method = getattr(function, "__name__", "")
-    return maker_of(target, owner, function, {}, sent["args"], method=method)
-
-
-def _first(items: Any, target: str) -> tuple[Any, ...]:
-    """The arguments that the first item stands for, to check the function's with."""
-    for item in items:
-        return item if isinstance(item, tuple) else (item,)
-    raise ConfigError(f"{target} was given no items")
+def _over(items: Iterable[Any], sent: Sent, target: str) -> Source:
+    return source_over(
+        Items(items, target), sent["function"], {}, sent["args"], target,
+        concurrency=sent["concurrency"], unbatch=sent["unbatch"],
+    )  # fmt: skip
 
 
 def _unbatched(make: Make) -> Make:

@@ -19,11 +19,21 @@ from genserver.protocol.spec import ElementSpec, Node
 
 from .config import ConfigError, split_target
 from .failures import kind_of, text_of, user_traceback
-from .kinds import Make, call_maker, method_maker, sequence_maker, unwrapped
+from .items import Items, arguments_of
+from .kinds import (
+    Make,
+    call_maker,
+    items_maker,
+    method_maker,
+    sequence_maker,
+    unwrapped,
+    yields,
+)
 from .worker import Worker
 
 __all__ = [
     "Caller", "Source", "declared_length", "declared_spec", "load_source", "maker_of",
+    "source_over",
 ]  # fmt: skip
 
 #: Most names that are listed where one is not found; so many of them because they are alike.
@@ -43,6 +53,11 @@ class Source:
     dtypes: Node | None = None
     #: Whether numbers of other dtypes are taken where they keep their value.
     casts: bool = False
+    #: How many items there are to be dealt, `NO_MORE` where only their end will tell; None where
+    #: the function is not called for items.
+    items: int | None = None
+    #: Items that a worker wants to have ahead of the one that it does.
+    ahead: int = 0
 
 
 class Caller:
@@ -114,6 +129,21 @@ def maker_of(
     if length >= 0 and hasattr(thing, "__getitem__"):
         return sequence_maker(thing), True, length
     return lambda _worker: iter(thing), False, length
+
+
+def source_over(
+    items: Items, function: Any, named: dict[str, Any], positional: Sequence[Any], target: str,
+    *, concurrency: int = 1, unbatch: bool = False,
+) -> Source:  # fmt: skip
+    """Of a function that is called for each of ``items``, with these other arguments."""
+    caller = Caller(target, function, named, positional, item=arguments_of(items.first))
+    make = items_maker(
+        function, items, caller, target, concurrency=concurrency, unbatch=unbatch
+    )  # fmt: skip
+    single = not (yields(function) or unbatch)
+    return Source(
+        make, True, None, items.total if single else -2, items=items.total, ahead=concurrency - 1
+    )
 
 
 def _is_iterable(thing: Any) -> bool:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import operator
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .items import Share
 
 __all__ = ["Worker", "random_states", "set_random_states"]
 
@@ -50,6 +53,8 @@ class Worker:
         self.rng = np.random.default_rng(self._sequence(0))
         #: Where `empty` gets its memory; the runner sets it for the generator's turn.
         self._lend: Lend | None = None
+        #: The items that are this worker's, of a function that is called for each; see items.py.
+        self._share: Share | None = None
 
     @property
     def start(self) -> int:

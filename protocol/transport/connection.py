@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from ..dealing import Deals
 from ..endpoint import Endpoint
 from ..errors import GenserverError, Interrupted
 from ..messages import Open, Status
@@ -64,6 +65,11 @@ class StreamHandle:
         """Whether at least one ``part`` of the window was taken since the I/O thread was told."""
         elements, nbytes = self._window.elements, self._window.nbytes
         return self._elements * part >= elements or self._nbytes * part >= nbytes
+
+    def deal(self, item: int) -> None:
+        """Give the worker one more item, where the stream was opened with `Deals` that nobody
+        else deals. Any thread; does not block."""
+        self._core.loop.call(lambda: self._core.deal(self._worker, self._stream, item))
 
     @property
     def crowded(self) -> bool:
@@ -138,14 +144,15 @@ class Connection:
 
     def open(
         self, worker: int, opening: Open, spec: ElementSpec, window: Window, inbox: Inbox,
-        source: int,
+        source: int, deals: Deals | None = None,
     ) -> StreamHandle:  # fmt: skip
         """Start a stream; its elements, end or failure go to ``inbox`` as ``source``.
 
-        ``spec`` is that of the stream's elements: of batches, if ``opening`` asks for some.
+        ``spec`` is that of the stream's elements: of batches, if ``opening`` asks for some;
+        ``deals`` what the worker is given to do, which is the I/O thread's from now on.
         """
         stream = next(self._streams)
-        pulled = PulledStream(replace(opening, stream=stream), window)
+        pulled = PulledStream(replace(opening, stream=stream), window, deals)
         consumer = Consumer(pulled, spec, inbox, source)
         self._core.loop.call(lambda: self._core.open(worker, consumer))
         return StreamHandle(self._core, worker, stream, window)

@@ -32,6 +32,7 @@ from ..trainer_end import (
     Ended,
     Event,
     Failed,
+    Finished,
     Forgotten,
     Left,
     Lost,
@@ -155,6 +156,12 @@ class Core:
         if peer is None:
             return False
         return peer.link.borrowed + self._buffers.held / len(self._workers) > limit
+
+    def deal(self, worker: int, stream: int, item: int) -> None:
+        peer = self._workers.get(worker)
+        if peer is not None:
+            peer.link.end.deal(stream, item, time.monotonic())
+            peer.link.flush()
 
     def close_stream(self, worker: int, stream: int) -> None:
         peer = self._workers.get(worker)
@@ -293,6 +300,10 @@ class Core:
             consumer = consumers.pop(event.stream, None)
             if consumer is not None:
                 consumer.inbox.end(consumer.source)
+        elif isinstance(event, Finished):
+            consumer = consumers.get(event.stream)
+            if consumer is not None:
+                consumer.inbox.finish(consumer.source, event.item, event.count)
         elif isinstance(event, Failed):
             consumer = consumers.pop(event.stream, None)
             if consumer is not None:

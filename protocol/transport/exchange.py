@@ -21,9 +21,10 @@ from ..columns import Room, Shape, Stack
 from ..messages import Open
 from ..normalize import Leaf
 from ..spec import ElementSpec
-from ..worker_end import Credit, Dropped, Event, Key, Started
+from ..worker_end import Credit, Dropped, Event, Given, Key, Started
+from .dealt import Dealt
 
-__all__ = ["Exchange", "Failure", "Finished", "Job"]
+__all__ = ["Exchange", "Failure", "Finished", "Job", "Taken"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,18 @@ class Finished:
     failure: Failure | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a stream has to send, in this order."""
+
+    #: (ordinal, count, total) of the items that ended: what came behind them may be in `chunks`.
+    done: Sequence[tuple[int, int, int]] = ()
+    chunks: Sequence[Chunk] = ()
+    #: It wants the items below this ordinal; None where that was said.
+    until: int | None = None
+    finished: Finished | None = None
+
+
 @dataclass(slots=True)
 class Job:
     """One stream, as the two threads share it.
@@ -57,6 +70,8 @@ class Job:
     #: Elements and bytes made in this life, against the absolute limits of the trainer. The bytes
     #: of a half-made batch count already.
     made: int
+    #: The items that the trainer deals; None where it does not.
+    dealt: Dealt | None = None
     made_bytes: int = 0
     limit: int = 0
     limit_bytes: int = 0
@@ -70,7 +85,10 @@ class Job:
 
     @property
     def runnable(self) -> bool:
-        """Whether the trainer's credit allows one more element to be begun, or finished."""
+        """Whether the trainer's credit allows one more element to be begun, or finished, and there
+        is something to make it of."""
+        if self.dealt is not None and self.dealt.waiting:
+            return False
         may = self.made < self.limit and self.made_bytes < self.limit_bytes
         return (may or self.builder.midway > 0) and self.finished is None and not self.dropped
 
@@ -118,6 +136,8 @@ class Exchange:
         self._dropped: deque[Job] = deque()
         self._commands: deque[Callable[[], None]] = deque()
         self._stopping = False
+        #: Items that a stream asks for ahead of what it does.
+        self.ahead = 0
         self.spec: ElementSpec | None = None
         #: The runner should come to `next` before it runs a generator again.
         self.attention = False
@@ -136,20 +156,24 @@ class Exchange:
                 if job is not None:
                     job.limit, job.limit_bytes = event.elements, event.nbytes
                     job.window = max(job.window, event.nbytes - job.made_bytes)
+            elif isinstance(event, Given):
+                job = self._jobs.get(event.key)
+                if job is not None and job.dealt is not None:
+                    job.dealt.give(event.work)
             elif isinstance(event, Dropped):
                 self._drop(event.key)
             self._look()
             self._changed.notify()
 
-    def take(self, key: Key, *, again: bool = True) -> tuple[list[Chunk], Finished | None]:
-        """What a stream has to send now, and how it ended if it did.
+    def take(self, key: Key, *, again: bool = True) -> Taken:
+        """What a stream has to send now.
 
         With ``again``, who got something must come again by itself; else the next element notifies.
         """
         with self._changed:
             job = self._jobs.get(key)
             if job is None:
-                return [], None
+                return Taken()
             # Before the rows are counted: one that is finished after it is announced.
             job.quiet = True
             chunks = list(job.full)
@@ -161,7 +185,15 @@ class Exchange:
             if job.finished is not None:
                 del self._jobs[key]
                 self._turn.remove(key)
-            return chunks, job.finished
+            until, done = (None, ()) if job.dealt is None else job.dealt.news()
+            return Taken(done, chunks, until, job.finished)
+
+    def wake(self, dealt: Dealt) -> None:
+        """What a generator waits for is there. Any thread."""
+        with self._changed:
+            dealt.waiting = False
+            self._look()
+            self._changed.notify()
 
     @property
     def keys(self) -> list[Key]:
@@ -271,7 +303,14 @@ class Exchange:
         assert self.spec is not None  # no OPEN is accepted before the spec is known
         opening = event.opening
         builder = ChunkBuilder(self.spec, self._allocate(event.key), batch=opening.batch)
-        self._jobs[event.key] = Job(event.key, opening, builder, made=opening.start)
+        job = Job(event.key, opening, builder, made=opening.start)
+        if opening.work is not None:
+            key = event.key
+            job.dealt = Dealt(
+                opening.work, self.ahead, self._changed, lambda now: self._notify(key, now)
+            )
+            self._notify(key, True)
+        self._jobs[event.key] = job
         self._turn.append(event.key)
 
     def _look(self) -> None:

@@ -35,6 +35,7 @@ class Inbox:
         self._changed = threading.Condition()
         self._sources = [_Source() for _ in range(sources)]
         self._turn = 0
+        self._finished: list[tuple[int, int, int]] = []
         self._error: GenserverError | None = None
         #: Whether the last `take` found nothing, or one is waiting now.
         self._starved = False
@@ -51,6 +52,20 @@ class Inbox:
         with self._changed:
             self._sources[source].ended = True
             self._changed.notify_all()
+
+    def finish(self, source: int, item: int, count: int) -> None:
+        """A stream is done with an item that it was dealt, where it had made ``count`` elements.
+
+        Before any element behind it is put.
+        """
+        with self._changed:
+            self._finished.append((source, item, count))
+
+    def take_finished(self) -> list[tuple[int, int, int]]:
+        """What was finished since: (source, item, count)."""
+        with self._changed:
+            finished, self._finished = self._finished, []
+            return finished
 
     def fail(self, error: GenserverError) -> None:
         """What arrived is still handed out; then every `take` raises ``error``, for ever."""

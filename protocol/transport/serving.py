@@ -130,9 +130,14 @@ class DataEnd(Bound):
         # Who makes fewer elements than that is better off announcing each: it is one wake-up, and
         # looking for more in vain would be another.
         often = now - self._sent.get(key, 0.0) < FLUSH_EVERY * 3 / 2
-        chunks, finished = self.exchange.take(key, again=often)
+        taken = self.exchange.take(key, again=often)
+        chunks, finished = taken.chunks, taken.finished
+        for ended in taken.done:
+            self.end.done(key, *ended, now)
         for chunk in chunks:
             self.end.chunk(key, chunk, now)
+        if taken.until is not None:
+            self.end.take(key, taken.until, now)
         if chunks:
             self._sent[key] = now
         self._due.pop(key, None)

@@ -20,13 +20,17 @@ from genserver.protocol.tables import (
 
 # Each row decides about every column, in this order; a new member must be given one.
 # "-" is an error, "~X" is legal only when received.
-KINDS = "HELLO WELCOME ERROR STATUS OPEN GRANT ITEM END END_ACK FAIL BEAT CLOSE GOAWAY RELEASE"
+KINDS = (
+    "HELLO WELCOME ERROR STATUS OPEN GRANT ITEM END END_ACK FAIL BEAT CLOSE GOAWAY RELEASE "
+    "TAKE WORK DONE"
+)
 STREAM_ROWS = {
-    "IDLE": "- - - - OPEN - - - - - - - - -",
-    "OPEN": "- - FAILED - OPEN OPEN OPEN ENDED - FAILED - CLOSED - -",
-    "ENDED": "- - - - OPEN ~ENDED - ENDED CLOSED - - CLOSED - -",
-    "FAILED": "- - - - FAILED ~FAILED - - - FAILED - CLOSED - -",
-    "CLOSED": "- - ~CLOSED - - ~CLOSED ~CLOSED ~CLOSED CLOSED ~CLOSED - ~CLOSED - -",
+    "IDLE": "- - - - OPEN - - - - - - - - - - - -",
+    "OPEN": "- - FAILED - OPEN OPEN OPEN ENDED - FAILED - CLOSED - - OPEN OPEN OPEN",
+    "ENDED": "- - - - OPEN ~ENDED - ENDED CLOSED - - CLOSED - - - ~ENDED -",
+    "FAILED": "- - - - FAILED ~FAILED - - - FAILED - CLOSED - - - ~FAILED -",
+    "CLOSED": "- - ~CLOSED - - ~CLOSED ~CLOSED ~CLOSED CLOSED ~CLOSED - ~CLOSED - - ~CLOSED ~CLOSED"
+    " ~CLOSED",
 }
 EVENTS = "HELLO WELCOME ERROR STATUS BEAT GOAWAY RELEASE STREAM LOSS"
 LINK_ROWS = {
@@ -38,9 +42,11 @@ LINK_ROWS = {
     "GONE": "~GONE " * 9,
 }
 SENDERS = {
-    Role.TRAINER: {"HELLO", "OPEN", "GRANT", "END_ACK", "CLOSE", "BEAT", "GOAWAY", "RELEASE"},
-    Role.SERVER: {"WELCOME", "ERROR", "STATUS", "ITEM", "END", "FAIL", "BEAT", "GOAWAY"},
-}
+    Role.TRAINER: {"HELLO", "OPEN", "GRANT", "END_ACK", "CLOSE", "BEAT", "GOAWAY", "RELEASE",
+                   "WORK"},
+    Role.SERVER: {"WELCOME", "ERROR", "STATUS", "ITEM", "END", "FAIL", "BEAT", "GOAWAY", "TAKE",
+                  "DONE"},
+}  # fmt: skip
 
 
 def cells(rows: dict[str, str], columns: str) -> list[tuple[str, str, str]]:

@@ -50,7 +50,7 @@ def test_every_element_comes_once_and_in_order_whatever_is_taken_when(
     notes: list[Any] = []
 
     def take() -> None:
-        chunks, finished = bench.exchange.take(key)
+        chunks, finished = bench.take(key)
         seen.extend((chunk, np.asarray(chunk.columns[0]).tobytes()) for chunk in chunks)
         notes.append(finished)
 
@@ -86,7 +86,7 @@ def test_two_threads_lose_and_repeat_nothing() -> None:
     def take() -> None:
         finished = None
         while finished is None:
-            chunks, finished = bench.exchange.take(key)
+            chunks, finished = bench.take(key)
             got.extend(numbers(chunks))
 
     thread = threading.Thread(target=take)
@@ -259,7 +259,7 @@ def test_a_failure_in_a_batch_has_the_generators_own_number(kind: str) -> None:
     bench = Bench(failing, parse_spec("int8[None]"))
     key = bench.open(1, start=0, batch=3)
     bench.turns(9)
-    chunks, finished = bench.exchange.take(key)
+    chunks, finished = bench.take(key)
     assert sum(chunk.n for chunk in chunks) == 2
     assert finished is not None
     assert isinstance(finished.failure, Failure)
@@ -328,7 +328,7 @@ def test_an_array_that_is_asked_for_and_not_yielded_does_no_harm() -> None:
     bench = Bench(other, SPEC)
     key = bench.open(1)
     bench.turns(5)
-    chunks, finished = bench.exchange.take(key)
+    chunks, finished = bench.take(key)
     assert chunks[0].columns[0][:, 7, 7].tolist() == [0, 1, 2]
     assert finished is not None
     assert finished.failure is None

@@ -15,8 +15,9 @@ import pytest
 from genserver.protocol.errors import ElementError
 from genserver.server import Worker
 from genserver.server.config import ConfigError
-from genserver.server.kinds import items_maker
-from genserver.server.source import Caller, Source, load_source
+from genserver.server.items import Items
+from genserver.server.kinds import Make
+from genserver.server.source import Source, load_source, source_over
 from genserver.server.unbatch import unbatched
 
 log: list[str] = []
@@ -195,10 +196,13 @@ def test_an_async_generator_is_closed(module: str) -> None:
 
 
 def over(function: Any, items: Any, worker: Worker, *args: Any, concurrency: int = 1) -> list[Any]:
-    first = next(iter(items))
-    item = first if isinstance(first, tuple) else (first,)
-    caller = Caller("made:here", function, {}, args, item=item)
-    return list(items_maker(function, items, caller, concurrency, "made:here")(worker))
+    return list(made_over(function, items, *args, concurrency=concurrency)(worker))
+
+
+def made_over(function: Any, items: Any, *args: Any, concurrency: int = 1) -> Make:
+    return source_over(
+        Items(items, "made:here"), function, {}, args, "made:here", concurrency=concurrency
+    ).make
 
 
 def test_each_item_is_one_workers() -> None:
@@ -277,8 +281,7 @@ def test_a_call_that_fails_does_so_in_its_turn_and_ends_the_others() -> None:
         finally:
             ended.append(n)
 
-    caller = Caller("made:here", load, {}, item=(0,))
-    elements = items_maker(load, range(9), caller, 4, "made:here")(Worker())
+    elements = made_over(load, range(9), concurrency=4)(Worker())
     assert [next(elements), next(elements)] == [0, 1]
     with pytest.raises(OSError, match="no such scan"):
         next(elements)
@@ -301,8 +304,7 @@ def test_items_that_fail_do_so_in_their_turn() -> None:
     async def load(n: int) -> int:
         return n
 
-    caller = Caller("made:here", load, {}, item=(0,))
-    elements = items_maker(load, Again(), caller, 9, "made:here")(Worker())
+    elements = made_over(load, Again(), concurrency=9)(Worker())
     assert [next(elements) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(OSError, match="no more names"):
         next(elements)

@@ -61,11 +61,16 @@ class Bench:
                 self.runner._turn()
 
     def chunks(self, key: Key) -> list[Chunk]:
-        return self.exchange.take(key)[0]
+        return self.take(key)[0]
+
+    def take(self, key: Key) -> tuple[list[Chunk], Any]:
+        """The chunks of a stream, and how it ended if it did."""
+        taken = self.exchange.take(key)
+        return list(taken.chunks), taken.finished
 
     def taken(self, key: Key) -> tuple[list[int], Any]:
         """The numbers of the first array, and how the stream ended if it did."""
-        chunks, finished = self.exchange.take(key)
+        chunks, finished = self.take(key)
         return numbers(chunks), finished
 
 

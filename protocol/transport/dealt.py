@@ -1,0 +1,129 @@
+"""The items that one stream was dealt, between the worker's two threads.
+
+The I/O thread puts them in, the thread that runs the generator takes them out; both under the lock
+of the exchange. Owns nothing else. What waits here is bounded by what was asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from ..messages import NO_MORE, Work
+
+__all__ = ["Dealt"]
+
+#: A worker asks for one item ahead of what it does, or so many that they last for so many seconds:
+#: asking takes about 2 ms. The trainer gives none ahead where few are left (dealing.py).
+AHEAD_SECONDS = 0.01
+#: The same in items, at most.
+MOST_AHEAD = 64
+
+
+class Dealt:
+    """One stream's items, in order."""
+
+    def __init__(
+        self, first: int, ahead: int, changed: threading.Condition, notify: Callable[[bool], None]
+    ) -> None:
+        """``first`` is the first ordinal; so many items ``ahead`` are always asked for, or one.
+
+        ``notify(now)`` has the I/O thread come for `news`.
+        """
+        self._changed = changed
+        self._notify = notify
+        self._least = max(1, ahead)
+        self._queue: deque[Work] = deque()
+        self._next = first
+        #: What the I/O thread asked for, or shall.
+        self._until = first + 1 + self._least
+        self._asked = first
+        self._done: list[tuple[int, int, int]] = []
+        self._listener: Callable[[Work], None] | None = None
+        self._pace = 0.0  # seconds that an item takes
+        self._began = 0.0
+        #: Whether the generator has nothing to do until something arrives.
+        self.waiting = True
+        #: The number of the generator's next element; set by who runs it.
+        self.position: Callable[[], int] = lambda: 0
+
+    # The I/O thread, under the lock.
+
+    def give(self, work: Work) -> None:
+        """An item arrived."""
+        self._queue.append(work)
+        self.waiting = False
+        if self._listener is not None:
+            self._listener(work)
+
+    def news(self) -> tuple[int | None, Sequence[tuple[int, int, int]]]:
+        """What to tell the trainer: TAKE's limit if it rose, and (ordinal, count, total) of the
+        items that ended since."""
+        until = self._until if self._until > self._asked else None
+        self._asked = self._until
+        done, self._done = self._done, []
+        return until, done
+
+    # The generator's thread.
+
+    def next(self, *, wait: bool = True) -> Work | None:
+        """The next item, `NO_MORE` for none ever; None where it is not there yet. Then the
+        generator has no turn until it is, unless it has something else to do: not ``wait``."""
+        with self._changed:
+            now = time.monotonic()
+            if self._queue:
+                work = self._queue.popleft()
+                self._measure(now)
+                self._next += 1
+            else:
+                work, self.waiting = None, wait
+                self._began = 0.0
+            ask = self._want(work) or bool(self.waiting and self._done)
+        if ask:
+            self._notify(self.waiting)
+        return work
+
+    def head(self) -> Work | None:
+        """The item that `next` will give, if it is there."""
+        with self._changed:
+            return self._queue[0] if self._queue else None
+
+    def done(self, work: Work, total: int = NO_MORE) -> None:
+        """An item ended, or with ``total`` there is none such."""
+        with self._changed:
+            self._done.append((work.ordinal, self.position(), total))
+
+    def listen(self, listener: Callable[[Work], None]) -> None:
+        """Have each item told as soon as it is there, under the lock: those that are, too."""
+        with self._changed:
+            self._listener = listener
+            for work in self._queue:
+                listener(work)
+
+    def ready(self, there: Callable[[], bool]) -> bool:
+        """Whether something else is ``there``; if not, the generator waits for `wake`."""
+        with self._changed:
+            self.waiting = not there()
+            return not self.waiting
+
+    def _measure(self, now: float) -> None:
+        if self._began:
+            took = now - self._began
+            self._pace = took if not self._pace else (self._pace + took) / 2
+        self._began = now
+
+    def _want(self, work: Work | None) -> bool:
+        """Ask for more, where that is worth a message."""
+        if work is not None and work.item == NO_MORE:
+            return False
+        ahead = self._least
+        if self._pace:
+            ahead = max(ahead, min(MOST_AHEAD, int(AHEAD_SECONDS / max(self._pace, 1e-6))))
+        until = self._next + ahead + (work is None)
+        short = len(self._queue) * 2 <= ahead
+        if until <= self._until or not short:
+            return False
+        self._until = until
+        return True
