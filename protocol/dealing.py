@@ -7,7 +7,7 @@ what it had not finished is given to the worker's next life again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from .errors import RemoteProtocolError
@@ -86,9 +86,13 @@ class _Given:
 class Deals:
     """What one stream was dealt: the trainer's end."""
 
-    def __init__(self, items: Items | None, worker: int) -> None:
-        """Without ``items`` the owner calls `deal`; with them the worker's TAKE does."""
+    def __init__(
+        self, items: Items | None, worker: int, *, on_end: Callable[[int], None] | None = None
+    ) -> None:
+        """Without ``items`` the owner calls `deal`; with them the worker's TAKE does. ``on_end`` is
+        told the total, where the worker finds one."""
         self._items = items
+        self._on_end = on_end
         self._worker = worker
         self._given: deque[_Given] = deque()
         self._first = 0  # the ordinal of the first of them,
@@ -151,6 +155,8 @@ class Deals:
             return given.item, message.count
         if self._items is not None:
             self._items.ended(message.total)
+        if self._on_end is not None:
+            self._on_end(message.total)
         return None
 
     @property

@@ -171,6 +171,7 @@ FIELDS: dict[Kind, tuple[Field, ...]] = {
         Field("w", "work", _optional(_u63), required=False),
         Field("g", "group", _u64, required=False),
         Field("up", "upstream", _pair, required=False, write=list),
+        Field("sh", "shared", _bool, required=False),
     ),
     Kind.GRANT: (
         _stream, Field("n", "elements", _u63), Field("b", "nbytes", _u63), Field("a", "ack", _u63),

@@ -194,6 +194,7 @@ def _add_serve(commands: Any) -> None:
     )  # fmt: skip
     serve.add_argument("--arguments-fd", type=int, help=argparse.SUPPRESS)  # of Server, as JSON
     serve.add_argument("--function-fd", type=int, help=argparse.SUPPRESS)  # of from_generator
+    serve.add_argument("--stage", type=int, default=0, help=argparse.SUPPRESS)  # of a pipeline
     serve.add_argument(
         "--sharding", choices=SHARDINGS,
         help="static: the generator divides by worker.index and worker.count; "
@@ -299,6 +300,7 @@ def _serve(options: argparse.Namespace) -> ExitCode:
         length=options.length,
         insecure_network=options.insecure_network,
         function=options.function_fd,
+        stage=options.stage,
         recovery=options.recovery,
         max_rerun=options.max_rerun,
         max_restarts=options.max_restarts,

@@ -58,6 +58,8 @@ class ServeConfig:
     insecure_network: bool = False
     #: The descriptor of the function that `from_generator` sent; None where ``target`` is imported.
     function: int | None = None
+    #: Which stage of a pipeline is served: the last, or 1 for the one before it.
+    stage: int = 0
     recovery: str = "auto"
     #: Seconds that running elements again may take; None for as long as it takes.
     max_rerun: float | None = None
@@ -140,6 +142,7 @@ def make_config(
     length: str | None = None,
     insecure_network: bool = False,
     function: int | None = None,
+    stage: int = 0,
     recovery: str | None = None,
     max_rerun: float | None = None,
     max_restarts: int | None = None,
@@ -163,6 +166,7 @@ def make_config(
         length=None if length is None else parse_length(length),
         insecure_network=insecure_network,
         function=function,
+        stage=stage,
         recovery="auto" if recovery is None else recovery,
         max_rerun=max_rerun,
         max_restarts=DEFAULT_RESTARTS if max_restarts is None else max_restarts,

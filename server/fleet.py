@@ -17,7 +17,7 @@ from genserver.protocol.fields import cut_text
 from genserver.protocol.messages import NO_MORE, Status, WorkerStatus
 from genserver.protocol.spec import ElementSpec
 
-from .actions import Abort, Action, DumpStacks, Kill, Publish, Ready, Say, Spawn, Tell
+from .actions import Abort, Action, Begin, DumpStacks, Kill, Publish, Ready, Say, Spawn, Tell
 from .config import ServeConfig, digest_arguments
 from .exit_codes import ExitCode
 from .lifecycle import WorkerEvent, WorkerState, next_state
@@ -70,6 +70,10 @@ class Fleet:
     length: int = -2
     #: How many items can be dealt, `NO_MORE` where only their end will tell.
     items: int = NO_MORE
+    #: How many workers the stage before this one has, 0 where there is none, and where its server
+    #: listens once it does.
+    upstream: int = 0
+    upstream_endpoint: str = ""
     failure: str = ""
     stopping: bool = False
     ready: bool = False
@@ -184,6 +188,7 @@ class Fleet:
             ),
             cause=cut_text(self.failure, MAX_CAUSE // 2 if dead else MAX_CAUSE),
             recovery=self.config.recovery, arguments=self.digest, items=self.items,
+            upstream=self.upstream,
         )  # fmt: skip
 
     def _spawn(self) -> Spawn:
@@ -222,7 +227,7 @@ class Fleet:
         spawn = Spawn(worker.index, worker.lives.life, worker.port)
         assert self.spec is not None  # the server was ready
         # At once, so that trainers are answered while the user's module is imported.
-        return [spawn, Tell(worker.index, UseSpec(self.spec.to_wire())), Publish()]
+        return [spawn, Tell(worker.index, self._use_spec()), Publish()]
 
     def _bound(self, worker: _Worker, bound: Bound) -> list[Action]:
         worker.ipc, worker.port = bound.ipc, bound.port
@@ -256,7 +261,13 @@ class Fleet:
 
     def _decide(self, report: Loaded) -> list[Action]:
         """Worker 0 knows what the generator can do: settle the workers, the sharding, the spec."""
-        count = self.config.workers
+        count = self.config.workers if report.workers is None else report.workers
+        if self.config.workers not in (None, count):
+            return self._abort(
+                ExitCode.CONFIG,
+                f"{self.config.target} is a pipeline whose last stage says workers={count}: leave "
+                "--workers out",
+            )
         divisible = report.divisible and self.config.sharding != "off"
         if count is None:
             dividing = divisible or self.config.sharding == "off"
@@ -279,9 +290,23 @@ class Fleet:
         if refused:
             return refused
         actions: list[Action] = [self._spawn() for _ in range(count - len(self.workers))]
-        if self.spec is None:
+        if report.upstream is not None:
+            self.upstream = int(report.upstream["workers"])
+            actions.append(Begin(report.upstream))
+        elif self.spec is None:
             actions.append(self._search(0))
         return [*actions, Publish()]
+
+    def began(self, endpoint: str, now: float) -> list[Action]:
+        """The stage before this one is ready."""
+        self.upstream_endpoint = endpoint
+        if self.stopping:
+            return []
+        return [self._search(0)] if self.spec is None else self._tell_spec(now)
+
+    def upstream_failed(self, code: ExitCode, text: str) -> list[Action]:
+        """The stage before this one did not start, or ended."""
+        return [] if self.stopping else self._abort(code, f"the first stage ended: {text}")
 
     def _unrecoverable(self, report: Loaded) -> str:
         """Why the generator cannot give what --recovery asks for, as far as is known."""
@@ -325,9 +350,14 @@ class Fleet:
             "--sharding dynamic: say over which --items it is called"
         )
 
+    def _use_spec(self) -> UseSpec:
+        assert self.spec is not None  # the callers looked
+        return UseSpec(self.spec.to_wire(), self.upstream_endpoint)
+
     def _search(self, index: int) -> Action:
         self.workers[index].search_waits = False
-        return Tell(index, Search(index, len(self.workers), self.config.seed))
+        where = self.upstream_endpoint
+        return Tell(index, Search(index, len(self.workers), self.config.seed, where))
 
     def _pass_search_on(self, index: int) -> list[Action]:
         following = index + 1
@@ -346,11 +376,13 @@ class Fleet:
         """Tell every loaded worker the spec; the server is ready when none is left."""
         assert self.spec is not None  # the callers looked
         actions: list[Action] = []
+        if self.upstream and not self.upstream_endpoint:
+            return []  # told when the stage before this one is ready
         for worker in self.workers:
             if worker.state is WorkerState.LOADED:
                 worker.state = next_state(worker.state, WorkerEvent.SPEC)
                 worker.lives.ready(now)
-                actions.append(Tell(worker.index, UseSpec(self.spec.to_wire())))
+                actions.append(Tell(worker.index, self._use_spec()))
         if all(w.state is WorkerState.READY for w in self.workers) and not self.ready:
             self.ready = True
             actions.append(Ready())

@@ -118,6 +118,7 @@ class Launcher:
                 "ipc": "" if folder is None else os.path.join(folder.path, f"{index}.sock"),
                 "tcp": "" if tcp is None else str(tcp),
                 "function": config.function,
+                "stage": config.stage,
             },
             page.descriptor,
         )

@@ -34,6 +34,10 @@ class Loaded:
     length: int
     #: How many items can be dealt; see `Source.items`.
     items: int | None = None
+    #: How many workers a pipeline says, and for the stage before it the options of a server:
+    #: "workers", "sharding" and "spec"; None where there is none.
+    workers: int | None = None
+    upstream: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +73,21 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Make the first element, to find the spec."""
+    """Make the first element, to find the spec. ``upstream`` is where the stage before this one
+    listens, "" where there is none."""
 
     index: int
     count: int
     seed: int
+    upstream: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class UseSpec:
-    """The spec is known; trainers may come."""
+    """The spec is known; trainers may come. ``upstream`` as in `Search`."""
 
     spec: list[Any]
+    upstream: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,10 @@ class ChildServer:
         """The supervisor's."""
         return self._process.pid
 
+    def exit_code(self) -> int | None:
+        """The exit code once the process has ended, else None."""
+        return self._process.poll()
+
     def stop(self, *, drain: bool) -> int:
         """End the process; its exit code."""
         if self._process.poll() is None:
