@@ -23,7 +23,7 @@ from genserver.protocol.transport.dealt import Dealt
 from genserver.protocol.transport.platform import memory_size
 from genserver.protocol.watch import GIVE_UP_AFTER
 
-from .items import NOTHING, NoItem
+from .items import NOTHING, Division, NoItem
 from .worker import Worker
 
 __all__ = ["Fed", "Feed"]
@@ -79,6 +79,8 @@ class Fed:
         self._lock = threading.Lock()
         self._streams: dict[int, _Stream] = {}
         self._wanted: set[int] = set()
+        #: Of those, what was asked for ahead, before anybody dealt it to this worker.
+        self._guessed: set[int] = set()
         self._arrived: dict[int, tuple[Delivery, int, int]] = {}  # with row and first-stage worker
         self._unused: dict[int, int] = {}  # rows of a delivery that are not done, by its id
         self._totals: dict[int, int] = {}
@@ -91,8 +93,12 @@ class Fed:
     def item(self, number: int) -> Any:
         """The element that is item ``number``; `NOTHING` where it is not here yet. `NoItem` behind
         a worker's last; raises what the first stage raised."""
-        self._listen()
+        share = self._worker._share
+        if isinstance(share, Dealt):
+            self._listen(share)
         self._want(number)
+        if isinstance(share, Division):
+            self._want(share.following, guessed=True)
         gate = self._worker._gate
         if gate is not None and not gate.passes(lambda: self._has(number)):
             return NOTHING
@@ -111,14 +117,7 @@ class Fed:
     def done(self, number: int) -> None:
         """Everything was made of it."""
         with self._lock:
-            delivery, _, source = self._arrived.pop(number)
-            self._wanted.discard(number)
-            self._unused[id(delivery)] -= 1
-            if self._unused[id(delivery)] > 0:
-                return
-            del self._unused[id(delivery)]
-            stream = self._streams[source]
-        stream.handle.took(delivery)
+            self._release(number)
 
     def close(self) -> None:
         """Free the streams; idempotent."""
@@ -128,10 +127,9 @@ class Fed:
         for stream in streams.values():
             stream.handle.close()
 
-    def _listen(self) -> None:
+    def _listen(self, share: Dealt) -> None:
         """Ask for what the worker is dealt as soon as it is."""
-        share = self._worker._share
-        if isinstance(share, Dealt) and share is not self._listens:
+        if share is not self._listens:
             self._listens = share
             share.listen(self._note)
 
@@ -144,14 +142,35 @@ class Fed:
     # Also the worker's I/O thread, which holds the exchange's lock.
 
     def _note(self, work: Work) -> None:
-        if work.item != NO_MORE:
-            self._want(work.item)
+        if work.item == NO_MORE:
+            return
+        self._want(work.item)
+        with self._lock:  # those before it were dealt to others
+            for number in [guess for guess in self._guessed if guess < work.item]:
+                self._guessed.discard(number)
+                if number in self._arrived:
+                    self._release(number)
+                else:
+                    self._wanted.discard(number)  # and given back when it arrives
 
-    def _want(self, number: int) -> None:
+    def _release(self, number: int) -> None:
+        """Under the lock: a delivery is given back with the last of its elements."""
+        delivery, _, source = self._arrived.pop(number)
+        self._wanted.discard(number)
+        self._unused[id(delivery)] -= 1
+        if self._unused[id(delivery)] == 0:
+            del self._unused[id(delivery)]
+            self._streams[source].handle.took(delivery)
+
+    def _want(self, number: int, *, guessed: bool = False) -> None:
         with self._lock:
+            if not guessed:
+                self._guessed.discard(number)
             if number in self._wanted or self._closed:
                 return
             self._wanted.add(number)
+            if guessed:
+                self._guessed.add(number)
             source = number % self._workers
             stream = self._streams.get(source) or self._open(source)
             stream.items[stream.dealt] = number
@@ -183,6 +202,8 @@ class Fed:
             for row in range(delivery.skip, delivery.chunk.n):
                 number = stream.items.pop(delivery.first + row)
                 self._arrived[number] = (delivery, row, source)
+                if number not in self._wanted:
+                    self._release(number)
         self._wake()
 
     def end(self, source: int) -> None:

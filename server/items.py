@@ -66,6 +66,11 @@ class Division:
         """The last of them."""
         return self._index + (self._ordinal - 1) * self._count
 
+    @property
+    def following(self) -> int:
+        """The one after it."""
+        return self.item + self._count
+
 
 #: Where a generator over items gets their numbers.
 Share = Dealt | Division

@@ -67,6 +67,11 @@ class Leaving:
 
 
 @dataclass(frozen=True, slots=True)
+class Warm:
+    """What `Search` asked for ``warm`` is done."""
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """The server has its endpoint: import the user's module."""
 
@@ -80,6 +85,8 @@ class Search:
     count: int
     seed: int
     upstream: str = ""
+    #: Only to have it at once when a trainer comes: the answer is `Warm`, whatever comes of it.
+    warm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +105,11 @@ class Stop:
     returns: bool
 
 
-Report = Bound | Loaded | Found | Empty | Failed | Leaving
+Report = Bound | Loaded | Found | Empty | Failed | Leaving | Warm
 Command = Start | Search | UseSpec | Stop
 
 _REPORTS: dict[str, type[Report]] = {
-    cls.__name__: cls for cls in (Bound, Loaded, Found, Empty, Failed, Leaving)
+    cls.__name__: cls for cls in (Bound, Loaded, Found, Empty, Failed, Leaving, Warm)
 }
 _COMMANDS: dict[str, type[Command]] = {cls.__name__: cls for cls in (Start, Search, UseSpec, Stop)}
 

@@ -26,7 +26,7 @@ from .exit_codes import ExitCode
 from .failures import kind_of, refusal_text, text_of, user_traceback
 from .items import NOTHING
 from .progress_page import ProgressPage
-from .reports import Empty, Failed, Found, Loaded, Search
+from .reports import Empty, Failed, Found, Loaded, Search, Warm
 from .rerun import Refusal
 from .run import Exhausted, Rules, Run
 from .shared import Shared, shared_elements
@@ -112,6 +112,9 @@ class Runner:
 
     def _search(self, opening: Open) -> ElementSpec | Failure | None:
         run: Run | None = None
+        if self._spare is not None:
+            self._close(self._spare[1])
+            self._spare = None
         try:
             run = self._start(opening)
             run.worker._gate = gate = self._exchange.gate()
@@ -374,9 +377,11 @@ def loaded(source: Source) -> Loaded:
     return Loaded(source.divisible, spec, source.length, source.items, source.workers, options)
 
 
-def searched(runner: Runner, search: Search, target: str) -> Found | Empty | Failed:
+def searched(runner: Runner, search: Search, target: str) -> Found | Empty | Failed | Warm:
     """Make the first element; the report of what came of it."""
     found = runner.search(Open(0, search.index, search.count, 0, search.seed))
+    if search.warm:
+        return Warm()  # a failure is told to the trainer that asks for the element
     if found is None:
         return Empty()
     if isinstance(found, ElementSpec):

@@ -21,7 +21,7 @@ from ..support.servers import eventually
 CONFIG = {
     "index": 0, "life": 0, "target": "made:here", "arguments": {}, "sharding": "off",
     "recovery": "auto", "max_rerun": None, "max_items": 1, "item_timeout": None, "ipc": "",
-    "tcp": "", "function": None,
+    "tcp": "", "function": None, "stage": 0,
 }  # fmt: skip
 KEY = (1, 1)
 
