@@ -19,7 +19,7 @@ BUDGET = 4 << 20  # bytes
 
 
 def use(patch: Any) -> None:
-    """What stands for a training step here: a few milliseconds of real work, nothing sleeps."""
+    """What stands for a training step here: about a millisecond of real work, nothing sleeps."""
     np.fft.fftn(np.fft.ifftn(patch))
 
 
