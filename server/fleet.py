@@ -81,7 +81,7 @@ class Fleet:
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.digest = digest_arguments(self.config.arguments)
+        self.digest = digest_arguments(self.config.arguments, self.config.items)
 
     def start(self) -> list[Action]:
         """The first workers: all when their number was given, else worker 0 alone."""

@@ -23,8 +23,8 @@ from .unbatch import unbatched
 from .worker import Worker
 
 __all__ = [
-    "Make", "call_maker", "items_maker", "method_maker", "one_by_one", "sequence_maker", "share_of",
-    "unwrapped", "yields",
+    "Make", "call_maker", "is_coroutine", "items_maker", "method_maker", "one_by_one",
+    "sequence_maker", "share_of", "unwrapped", "yields",
 ]  # fmt: skip
 
 #: A new iterator over a worker's elements of one pass; of an item, where that is given.
@@ -42,7 +42,7 @@ def unwrapped(function: Any) -> Any:
 
 def call_maker(function: Any, call: Call, target: str) -> Make:
     """Of a callable."""
-    if inspect.iscoroutinefunction(_code_of(function)):
+    if is_coroutine(function):
         raise ConfigError(
             f"{target} is an async function that makes one element: say over which items, or yield"
         )
@@ -53,6 +53,11 @@ def yields(function: Any) -> bool:
     """Whether a call of it gives any number of elements, and not one."""
     code = _code_of(function)
     return inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
+
+
+def is_coroutine(function: Any) -> bool:
+    """Whether it is an ``async def`` that returns one value."""
+    return inspect.iscoroutinefunction(_code_of(function))
 
 
 def _code_of(function: Any) -> Any:
@@ -97,7 +102,7 @@ def items_maker(
     async function so many calls are under way at once. With ``unbatch`` the rows of what an item
     gives are the elements.
     """
-    coroutine, several = inspect.iscoroutinefunction(_code_of(function)), yields(function)
+    coroutine, several = is_coroutine(function), yields(function)
     many = call_maker(function, call, target) if several else None
 
     def elements_of(worker: Worker, item: Any) -> Iterator[Any]:

@@ -110,6 +110,8 @@ class Launcher:
                 "life": spawn.life,
                 "target": config.target,
                 "arguments": config.arguments,
+                "items": config.items,
+                "concurrency": config.concurrency,
                 "sharding": config.sharding,
                 "recovery": config.recovery,
                 "max_rerun": config.max_rerun,

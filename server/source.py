@@ -9,7 +9,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from .items import Items, arguments_of
 from .kinds import (
     Make,
     call_maker,
+    is_coroutine,
     items_maker,
     method_maker,
     sequence_maker,
@@ -103,10 +104,13 @@ class Caller:
         return function(*given, **self._named, **{self._worker: worker})
 
 
-def load_source(target: str, arguments: dict[str, Any], stage: int = LAST) -> Source:
+def load_source(
+    target: str, arguments: dict[str, Any], stage: int = LAST,
+    *, items: list[Any] | None = None, concurrency: int = 1,
+) -> Source:  # fmt: skip
     """Import and inspect; `ConfigError` with one sentence for whatever is wrong.
 
-    ``stage`` says which one of a pipeline is wanted.
+    ``stage`` says which one of a pipeline is wanted, ``items`` what a function is called with.
     """
     where, name = split_target(target)
     module = _import_file(where) if where.endswith(".py") else _import(where)
@@ -116,9 +120,15 @@ def load_source(target: str, arguments: dict[str, Any], stage: int = LAST) -> So
     if isinstance(thing, Stage):
         raise ConfigError(f"{target} is one stage alone: say with .then(function) what follows")
     if isinstance(thing, Pipeline):
-        if arguments:
-            raise ConfigError(f"{target} is a pipeline, which takes no arguments")
+        if arguments or items is not None:
+            raise ConfigError(f"{target} is a pipeline, whose stages say what they are called with")
         return stage_of(thing, target, stage)
+    if items is not None:
+        if not callable(thing):
+            raise ConfigError(f"--items are for a function, and {target} is a {_kind(thing)}")
+        given = Items([tuple(i) if isinstance(i, list) else i for i in items], target)
+        made = source_over(given, thing, arguments, (), target, concurrency=concurrency)
+        return replace(made, spec=declared_spec(target, thing))
     last = name.rpartition(".")[2]
     plain = inspect.isclass(owner) and inspect.isfunction(inspect.getattr_static(owner, last))
     make, divisible, length = maker_of(
@@ -143,7 +153,7 @@ def maker_of(
         if owner is not None:
             return method_maker(owner, method, caller, target), caller.divides, -2
         return call_maker(thing, caller, target), caller.divides, -2
-    kind = type(thing).__name__
+    kind = _kind(thing)
     if named or positional:
         raise ConfigError(f"{target} is a {kind}, which takes no arguments")
     if isinstance(thing, dict | str | bytes) or not _is_iterable(thing):
@@ -191,6 +201,8 @@ def source_over(
 ) -> Source:  # fmt: skip
     """Of a function that is called for each of ``items``, with these other arguments."""
     caller = Caller(target, function, named, positional, item=arguments_of(items.first))
+    if concurrency > 1 and not is_coroutine(function):
+        raise ConfigError(f"{target} is no async def: only of such a --concurrency can be above 1")
     make = items_maker(
         function, items, caller, target, concurrency=concurrency, unbatch=unbatch
     )  # fmt: skip
@@ -198,6 +210,10 @@ def source_over(
     return Source(
         make, True, None, items.total if single else -2, items=items.total, ahead=concurrency - 1
     )
+
+
+def _kind(thing: Any) -> str:
+    return type(thing).__name__
 
 
 def _is_iterable(thing: Any) -> bool:

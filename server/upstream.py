@@ -6,8 +6,6 @@ first element do. It ends when the supervisor does, whose end closes its standar
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -60,7 +58,7 @@ class UpstreamServer:
         """Have it end; does not wait."""
         if self._child is not None and not self._stopping:
             self._stopping = True
-            os.kill(self._child.pid, signal.SIGINT)
+            self._child.interrupt()
 
     def stop(self) -> None:
         """End it, and wait for that."""

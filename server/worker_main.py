@@ -178,7 +178,10 @@ class _Process:
     def _load(self) -> None:
         target, function = self._config["target"], self._config["function"]
         if function is None:
-            source = load_source(target, self._config["arguments"], self._config["stage"])
+            source = load_source(
+                target, self._config["arguments"], self._config["stage"],
+                items=self._config["items"], concurrency=self._config["concurrency"],
+            )  # fmt: skip
         else:
             from .sent import load_sent  # most servers are sent nothing
 
