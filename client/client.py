@@ -7,9 +7,8 @@ from types import TracebackType
 from typing import Any, Unpack
 
 import numpy as np
-from genserver.protocol.chunk import Column
-from genserver.protocol.normalize import TextArray
-from genserver.protocol.spec import ArraySpec, ElementSpec
+from genserver.protocol.rows import value_at
+from genserver.protocol.spec import ElementSpec
 
 from .lane import Lane
 from .mixing import Run
@@ -108,7 +107,7 @@ class Client:
         leaves = [leaf for _, leaf in self.spec.leaves()]
         for row in range(run.n // len(run.parts)):
             for part in run.parts:
-                values = [_value(c, row, leaf) for c, leaf in zip(part, leaves, strict=True)]
+                values = [value_at(c, row, leaf) for c, leaf in zip(part, leaves, strict=True)]
                 # A small element that is kept must not keep the thousand around it.
                 yield self.spec.unflatten(list(map(_apart, values)) if run.small else values)
 
@@ -119,17 +118,3 @@ def _apart(value: Any) -> Any:
     copy = value.copy()
     copy.flags.writeable = False
     return copy
-
-
-def _value(column: Column, row: int, leaf: ArraySpec) -> Any:
-    if not isinstance(column, TextArray):
-        return column[row]
-    size = len(column.items) // column.shape[0]
-    items: Sequence[Any] = column.items[row * size : (row + 1) * size]
-    if leaf.dtype == "str":
-        items = [item.decode() for item in items]
-    if len(column.shape) == 1:
-        return items[0]
-    array = np.empty(size, object)
-    array[:] = items
-    return array.reshape(column.shape[1:])

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from genserver.protocol.child.sent import Sent
+from genserver.protocol.child.stages import Pipeline, Stage, owner_of
 
 from .options import OptionError, PullOptions
 from .private_server import PrivateServer, refuse_in_worker
-from .sending import name_of, owner_of, packed
+from .sending import name_of, packed
 from .tf_errors import as_tf_data_has_it
 from .typed import ClientOptions, GeneratorOptions
 
@@ -37,14 +38,17 @@ def make_private(
 ) -> Dataset:  # fmt: skip
     """See `genserver.client.from_generator`; ``signature`` is (types, shapes, signature)."""
     refuse_in_worker()
-    if not (callable(generator) or isinstance(generator, Iterable)) and not _numbered(generator):
+    if isinstance(generator, Pipeline | Stage):
+        workers = _check_stages(generator, args, workers, items, concurrency, unbatch)
+    elif not (callable(generator) or isinstance(generator, Iterable)) and not _numbered(generator):
         raise TypeError("`generator` must be a Python callable.")  # tf.data's own words
-    _check(generator, workers, items, concurrency)
+    else:
+        _check(generator, workers, items, concurrency)
     from . import tensorflow
 
     values = tensorflow.tensor_values(args)
     declared = tensorflow.declared(*signature)
-    target = name_of(generator)
+    target = name_of(_last(generator))
     sent = _sent(generator, values, declared, items, concurrency, unbatch)
     pulled: dict[str, Any] = dict(options)
     seconds = pulled.pop("ready_timeout", READY_SECONDS)
@@ -62,6 +66,30 @@ def make_private(
         raise
     private.end_with(dataset)
     return dataset
+
+
+def _last(generator: Any) -> Any:
+    """What yields the elements."""
+    return generator.second.function if isinstance(generator, Pipeline) else generator
+
+
+def _check_stages(
+    pipeline: Pipeline | Stage, args: Any, workers: int, items: Any, concurrency: int, unbatch: bool
+) -> int:
+    """How many workers the last stage has."""
+    if isinstance(pipeline, Stage):
+        raise OptionError("that is one stage alone: say with .then(function) what follows")
+    if (args, items, concurrency, unbatch) != (None, None, 1, False):
+        raise OptionError(
+            "a pipeline says itself what its stages are called with: leave args, items, "
+            "concurrency and unbatch out"
+        )
+    if workers not in (1, pipeline.second.workers):
+        raise OptionError(
+            f"the pipeline's last stage says workers={pipeline.second.workers}: leave workers out"
+        )
+    _check(pipeline.first.function, pipeline.first.workers, pipeline.first.items, 1)
+    return pipeline.second.workers
 
 
 def _numbered(generator: Any) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 from genserver.protocol.child.sent import Sent
 from genserver.protocol.errors import GenserverError
 
-__all__ = ["CannotSend", "name_of", "owner_of", "packed"]
+__all__ = ["CannotSend", "name_of", "packed"]
 
 #: How deep an object is looked into for the part that cannot be sent.
 DEEPEST = 4
@@ -45,18 +45,6 @@ def name_of(function: Any) -> str:
         inner = inner.func
     named = inner if hasattr(inner, "__qualname__") else type(inner)
     return f"{getattr(named, '__module__', None) or '__main__'}:{named.__qualname__}"
-
-
-def owner_of(function: Any) -> Any:
-    """The class whose plain method this is, so that each worker can make an object of it; else
-    None."""
-    if not inspect.isfunction(function) or "." not in function.__qualname__:
-        return None
-    owner: Any = sys.modules.get(function.__module__)
-    for part in function.__qualname__.split(".")[:-1]:
-        owner = getattr(owner, part, None)
-    found = vars(owner).get(function.__name__) if inspect.isclass(owner) else None
-    return owner if found is function else None
 
 
 def packed(target: str, sent: Sent) -> bytes:

@@ -6,7 +6,7 @@ what it had not finished is given to the worker's next life again.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from .errors import RemoteProtocolError
@@ -90,9 +90,13 @@ class Deals:
     An item has ended when its worker said so, and is finished when its elements have arrived, too.
     """
 
-    def __init__(self, items: Items | None, worker: int) -> None:
-        """Without ``items`` the owner calls `deal`; with them the worker's TAKE does."""
+    def __init__(
+        self, items: Items | None, worker: int, *, on_end: Callable[[int], None] | None = None
+    ) -> None:
+        """Without ``items`` the owner calls `deal`; with them the worker's TAKE does. ``on_end`` is
+        told the total, where the worker finds one."""
         self._items = items
+        self._on_end = on_end
         self._worker = worker
         #: By ordinal: those that are not finished.
         self._given: dict[int, _Given] = {}
@@ -196,6 +200,8 @@ class Deals:
         given.none = True
         if self._items is not None:
             self._items.ended(message.total)
+        if self._on_end is not None:
+            self._on_end(message.total)
 
     def _pass_over(self) -> None:
         while (given := self._given.get(self._ended)) and (given.none or given.end is not None):

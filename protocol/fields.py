@@ -175,6 +175,7 @@ FIELDS: dict[Kind, tuple[Field, ...]] = {
         Field("w", "work", _optional(_u63), default=None),
         Field("g", "group", _u64, default=0),
         Field("up", "upstream", _pair, default=(0, 0), write=list),
+        Field("sh", "shared", _bool, default=False),
     ),
     Kind.GRANT: (
         _stream, Field("n", "elements", _u63), Field("b", "nbytes", _u63), Field("a", "ack", _u63),

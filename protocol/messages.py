@@ -197,6 +197,8 @@ class Open:
     #: Of the stage before this server's: the number of its first worker among those of all servers,
     #: and how many those are. (0, 0) where that is not said, and they are this server's alone.
     upstream: tuple[int, int] = (0, 0)
+    #: Its items are the numbers of elements of one generator that all streams of the group share.
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

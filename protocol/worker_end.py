@@ -139,8 +139,11 @@ class WorkerEnd:
 
     @property
     def open_streams(self) -> int:
-        """Streams that have not ended, failed or been closed by their trainer."""
-        return sum(len(session.streams) for session in self._sessions.values())
+        """Streams that have not ended, failed or been closed by their trainer; those that share a
+        generator are one."""
+        openings = [s.opening for t in self._sessions.values() for s in t.streams.values()]
+        groups = {opening.group for opening in openings if opening.shared}
+        return sum(not opening.shared for opening in openings) + len(groups)
 
     @property
     def sessions(self) -> int:

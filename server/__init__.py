@@ -10,12 +10,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from genserver.protocol.child.stages import Pipeline, Stage, StageError, stage
+
     from .handle import Server, ServerFailed
     from .worker import Worker
 
-__all__ = ["Worker", "Server", "ServerFailed"]
+__all__ = ["Worker", "Server", "ServerFailed", "Pipeline", "Stage", "StageError", "stage"]
 
-_HOMES = {"Worker": ".worker", "Server": ".handle", "ServerFailed": ".handle"}
+_STAGES = "genserver.protocol.child.stages"
+_HOMES = {
+    "Worker": ".worker", "Server": ".handle", "ServerFailed": ".handle",
+    "Pipeline": _STAGES, "Stage": _STAGES, "StageError": _STAGES, "stage": _STAGES,
+}  # fmt: skip
 
 if not TYPE_CHECKING:  # or a type checker would believe in every name
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from .exit_codes import ExitCode
 from .reports import Command
 
 __all__ = [
-    "Abort", "Action", "DumpStacks", "Kill", "Publish", "Ready", "Say", "Spawn", "Tell",
+    "Abort", "Action", "Begin", "DumpStacks", "Kill", "Publish", "Ready", "Say", "Spawn", "Tell",
 ]  # fmt: skip
 
 
@@ -20,6 +21,13 @@ class Spawn:
     index: int
     life: int = 0
     port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Start the server of the stage before this one, with these options of the command line."""
+
+    options: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,4 +77,4 @@ class Abort:
     text: str
 
 
-Action = Spawn | Tell | DumpStacks | Kill | Publish | Ready | Say | Abort
+Action = Begin | Spawn | Tell | DumpStacks | Kill | Publish | Ready | Say | Abort

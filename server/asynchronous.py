@@ -98,7 +98,7 @@ class Concurrent:
         """In the place of a call that could not be made: it has its turn like a result."""
         self._under_way.append(self._loop.start(_raise(error)))
 
-    def result(self) -> Any:
+    def first(self) -> Any:
         """What the first of them gives, or what it raises."""
         # Also where the first is done already: those that were just begun get their first turn.
         return self._loop.await_(_after_a_turn(self._under_way.popleft()))

@@ -6,6 +6,7 @@ import json
 import os
 import zlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genserver.protocol.endpoint import ANY_PATH, DEFAULT_ENDPOINT, Endpoint, parse_endpoint
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigError", "ServeConfig", "check_target", "digest_arguments", "make_config",
-    "parse_arguments", "parse_length", "split_target",
+    "parse_arguments", "parse_items", "parse_length", "split_target",
 ]  # fmt: skip
 
 SHARDINGS = ("off", "static", "dynamic")
@@ -51,6 +52,10 @@ class ServeConfig:
     workers: int | None = None
     sharding: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
+    #: What the generator is called with, one by one; None for once in a pass.
+    items: list[Any] | None = None
+    #: Calls over the items that a worker has under way at once, of an async function.
+    concurrency: int = 1
     seed: int = 0
     spec: ElementSpec | None = None
     #: Elements of one pass, -1 endless, -2 unknown; None when the generator's attribute decides.
@@ -58,6 +63,8 @@ class ServeConfig:
     insecure_network: bool = False
     #: The descriptor of the function that `from_generator` sent; None where ``target`` is imported.
     function: int | None = None
+    #: Which stage of a pipeline is served: the last, or 1 for the one before it.
+    stage: int = 0
     recovery: str = "auto"
     #: Seconds that running elements again may take; None for as long as it takes.
     max_rerun: float | None = None
@@ -76,6 +83,8 @@ class ServeConfig:
             )
         if self.sharding is not None and self.sharding not in SHARDINGS:
             raise ConfigError(f"--sharding must be one of {SHARDINGS}", ExitCode.USAGE)
+        if self.concurrency < 1 or (self.concurrency > 1 and self.items is None):
+            raise ConfigError("--concurrency is 1 or more, and for --items", ExitCode.USAGE)
         if not 0 <= self.seed < 2**64:
             raise ConfigError("--seed must be 0 to 2**64 - 1", ExitCode.USAGE)
         self._check_supervision()
@@ -134,12 +143,15 @@ def make_config(
     bind: str,
     workers: int | None,
     arguments: dict[str, Any],
+    items: list[Any] | None = None,
+    concurrency: int = 1,
     sharding: str | None = None,
     seed: int | None = None,
     spec: str | None = None,
     length: str | None = None,
     insecure_network: bool = False,
     function: int | None = None,
+    stage: int = 0,
     recovery: str | None = None,
     max_rerun: float | None = None,
     max_restarts: int | None = None,
@@ -158,11 +170,14 @@ def make_config(
         workers=workers,
         sharding=sharding,
         arguments=arguments,
+        items=items,
+        concurrency=concurrency,
         seed=int.from_bytes(os.urandom(4), "big") if seed is None else seed,
         spec=declared,
         length=None if length is None else parse_length(length),
         insecure_network=insecure_network,
         function=function,
+        stage=stage,
         recovery="auto" if recovery is None else recovery,
         max_rerun=max_rerun,
         max_restarts=DEFAULT_RESTARTS if max_restarts is None else max_restarts,
@@ -213,18 +228,38 @@ def parse_arguments(pairs: list[str]) -> dict[str, Any]:
             raise ConfigError(f"--arg {pair!r} should read KEY=VALUE", ExitCode.USAGE)
         if key in arguments:
             raise ConfigError(f"--arg {key} is given twice", ExitCode.USAGE)
-        try:
-            arguments[key] = json.loads(value)
-        except json.JSONDecodeError:
-            arguments[key] = value
+        arguments[key] = _value(value)
     return arguments
 
 
-def digest_arguments(arguments: dict[str, Any]) -> str:
-    """Tells other arguments from these, not what they are; "" where they are no plain data, as
-    those of a server within the trainer may be."""
+def parse_items(texts: list[str]) -> list[Any]:
+    """Items as the command line has them: each is JSON or text, and ``@FILE`` stands for its
+    lines."""
+    items: list[Any] = []
+    for text in texts:
+        if not text.startswith("@"):
+            items.append(_value(text))
+            continue
+        try:
+            lines = Path(text[1:]).expanduser().read_text().splitlines()
+        except (OSError, UnicodeError) as error:
+            raise ConfigError(f"--items {text}: {error}", ExitCode.USAGE) from None
+        items += [_value(line) for line in lines if line.strip()]
+    return items
+
+
+def _value(text: str) -> Any:
     try:
-        text = json.dumps(arguments, sort_keys=True)
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def digest_arguments(arguments: dict[str, Any], items: list[Any] | None = None) -> str:
+    """Tells other arguments or items from these, not what they are; "" where they are no plain
+    data, as those of a server within the trainer may be."""
+    try:
+        text = json.dumps(arguments if items is None else [arguments, items], sort_keys=True)
     except (TypeError, ValueError):
         return ""
     return f"{zlib.crc32(text.encode()):08x}"

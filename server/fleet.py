@@ -14,15 +14,16 @@ from typing import Any
 
 from genserver.protocol.codec import MAX_CAUSE, too_wide
 from genserver.protocol.fields import cut_text
-from genserver.protocol.messages import NO_MORE, Status, WorkerStatus
+from genserver.protocol.messages import Status, WorkerStatus
 from genserver.protocol.spec import ElementSpec
 
-from .actions import Abort, Action, DumpStacks, Kill, Publish, Ready, Say, Spawn, Tell
-from .config import ServeConfig, digest_arguments
+from .actions import Abort, Action, Begin, DumpStacks, Kill, Publish, Ready, Say, Spawn, Tell
+from .config import ConfigError, ServeConfig, digest_arguments
 from .exit_codes import ExitCode
 from .lifecycle import WorkerEvent, WorkerState, next_state
 from .lives import Death, GiveUp, Lives, Restart
-from .reports import Bound, Failed, Found, Leaving, Loaded, Report, Search, UseSpec
+from .reports import Bound, Failed, Found, Leaving, Loaded, Report, Search, UseSpec, Warm
+from .settled import Settled, settle, unseeking
 from .stalls import Reading, StallWatch
 
 __all__ = ["Fleet"]
@@ -44,6 +45,9 @@ class _Worker:
     #: How the last process that died ended.
     cause: str = ""
     search_waits: bool = False
+    #: Whether it was asked for its first element, and has made it: see `Fleet._warm`.
+    warming: bool = False
+    warm: bool = False
     #: When the next process is due, in `BACKOFF`.
     due: float = 0.0
     leaving: bool = False
@@ -66,10 +70,10 @@ class Fleet:
     host: str
     workers: list[_Worker] = field(default_factory=list)
     spec: ElementSpec | None = None
-    sharding: str = ""
-    length: int = -2
-    #: How many items can be dealt, `NO_MORE` where only their end will tell.
-    items: int = NO_MORE
+    #: What is known of the terms.
+    settled: Settled = field(default_factory=lambda: Settled(0, "", -2))
+    #: Where the server of the stage before this one listens, once it does.
+    upstream_endpoint: str = ""
     failure: str = ""
     stopping: bool = False
     ready: bool = False
@@ -77,7 +81,7 @@ class Fleet:
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.digest = digest_arguments(self.config.arguments)
+        self.digest = digest_arguments(self.config.arguments, self.config.items)
 
     def start(self) -> list[Action]:
         """The first workers: all when their number was given, else worker 0 alone."""
@@ -103,9 +107,12 @@ class Fleet:
             return self._abort(ExitCode(report.code), report.text)
         if isinstance(report, Loaded):
             return self._loaded(worker, report, now)
+        worker.warm = True
+        if isinstance(report, Warm):
+            return self._look_ready()
         if isinstance(report, Found):
             if self.config.recovery == "seek" and not report.seeks:
-                return self._abort(ExitCode.CONFIG, self._unseeking())
+                return self._abort(ExitCode.CONFIG, unseeking(self.config.target))
             return self._adopt(report.spec, len(self.workers)) or self._tell_spec(now)
         if isinstance(report, Leaving):
             worker.leaving = True
@@ -173,8 +180,8 @@ class Fleet:
         dead = sum(bool(worker.cause) for worker in self.workers)
         room = min(LONGEST_CAUSE, MAX_CAUSE // 2 // max(1, dead) - CAUSE_HEAD)
         return Status(
-            state=self.state, generator=self.config.target, sharding=self.sharding,
-            seed=self.config.seed, cardinality=self.length, host=self.host, spec=self.spec,
+            state=self.state, generator=self.config.target, sharding=self.settled.sharding,
+            seed=self.config.seed, cardinality=self.settled.length, host=self.host, spec=self.spec,
             workers=tuple(
                 WorkerStatus(
                     w.index, "stalled" if w.stalled else w.state.value, w.pid, w.ipc, w.port,
@@ -183,7 +190,8 @@ class Fleet:
                 for w in self.workers
             ),
             cause=cut_text(self.failure, MAX_CAUSE // 2 if dead else MAX_CAUSE),
-            recovery=self.config.recovery, arguments=self.digest, items=self.items,
+            recovery=self.config.recovery, arguments=self.digest, items=self.settled.items,
+            upstream=self.settled.upstream,
         )  # fmt: skip
 
     def _spawn(self) -> Spawn:
@@ -222,7 +230,7 @@ class Fleet:
         spawn = Spawn(worker.index, worker.lives.life, worker.port)
         assert self.spec is not None  # the server was ready
         # At once, so that trainers are answered while the user's module is imported.
-        return [spawn, Tell(worker.index, UseSpec(self.spec.to_wire())), Publish()]
+        return [spawn, Tell(worker.index, self._use_spec()), Publish()]
 
     def _bound(self, worker: _Worker, bound: Bound) -> list[Action]:
         worker.ipc, worker.port = bound.ipc, bound.port
@@ -244,7 +252,7 @@ class Fleet:
             return [*actions, *self._tell_spec(now)]
         if worker.search_waits:
             return [*actions, self._search(worker.index)]
-        return actions
+        return [*actions, *self._warm()]
 
     def _ready_again(self, worker: _Worker, now: float) -> list[Action]:
         """A later life has loaded; it was told the spec when it was started."""
@@ -256,51 +264,32 @@ class Fleet:
 
     def _decide(self, report: Loaded) -> list[Action]:
         """Worker 0 knows what the generator can do: settle the workers, the sharding, the spec."""
-        count = self.config.workers
-        divisible = report.divisible and self.config.sharding != "off"
-        if count is None:
-            dividing = divisible or self.config.sharding == "off"
-            count = max(1, self.cores - 1) if dividing else 1
-        if self.config.sharding == "static" and not report.divisible:
-            return self._abort(ExitCode.CONFIG, self._indivisible("--sharding static"))
-        if count > 1 and not report.divisible and self.config.sharding != "off":
-            return self._abort(ExitCode.CONFIG, self._indivisible(f"{count} workers"))
-        if self.config.sharding == "dynamic" and report.items is None:
-            return self._abort(ExitCode.CONFIG, self._undealable())
-        own = "static" if report.divisible else "single"
-        self.sharding = self.config.sharding or ("dynamic" if report.items is not None else own)
-        self.items = NO_MORE if report.items is None else report.items
-        self.length = report.length if self.config.length is None else self.config.length
-        refusal = self._unrecoverable(report)
-        if refusal:
-            return self._abort(ExitCode.CONFIG, refusal)
+        try:
+            self.settled = settle(self.config, report, self.cores)
+        except ConfigError as error:
+            return self._abort(error.code, str(error))
+        count = self.settled.workers
         declared = report.spec if self.config.spec is None else self.config.spec.to_wire()
         refused = [] if declared is None else self._adopt(declared, count)
         if refused:
             return refused
         actions: list[Action] = [self._spawn() for _ in range(count - len(self.workers))]
-        if self.spec is None:
+        if report.upstream is not None:
+            actions.append(Begin(report.upstream))
+        elif self.spec is None:
             actions.append(self._search(0))
         return [*actions, Publish()]
 
-    def _unrecoverable(self, report: Loaded) -> str:
-        """Why the generator cannot give what --recovery asks for, as far as is known."""
-        if self.config.recovery == "seek" and not report.divisible:
-            return self._unseeking()
-        if self.config.recovery == "stream" and self.length >= 0:
-            return (
-                f"{self.config.target} has {self.length} elements, and --recovery stream loses "
-                "some with each worker that dies: it is for endless random generators, "
-                "--length infinite"
-            )
-        return ""
+    def began(self, endpoint: str, now: float) -> list[Action]:
+        """The stage before this one is ready."""
+        self.upstream_endpoint = endpoint
+        if self.stopping:
+            return []
+        return [self._search(0), *self._warm()] if self.spec is None else self._tell_spec(now)
 
-    def _unseeking(self) -> str:
-        return (
-            f"{self.config.target} does not read worker.start before its first yield, so it cannot "
-            "--recovery seek: have it begin at element worker.start, or take --recovery auto, "
-            "which runs it again"
-        )
+    def upstream_failed(self, code: ExitCode, text: str) -> list[Action]:
+        """The stage before this one did not start, or ended."""
+        return [] if self.stopping else self._abort(code, f"the first stage ended: {text}")
 
     def _adopt(self, wire: list[Any], workers: int) -> list[Action]:
         """Take the spec on, or end: trainers could not be told of one that is too wide."""
@@ -311,23 +300,15 @@ class Fleet:
         self.spec = ElementSpec.from_wire(wire)
         return []
 
-    def _indivisible(self, wanted: str) -> str:
-        return (
-            f"{self.config.target} cannot be divided, so {wanted} would serve every element more "
-            "than once: give it a parameter named 'worker' and use worker.index and worker.count, "
-            "or say --sharding off if whole copies are right (endless random elements), "
-            "or --workers 1"
-        )
+    def _use_spec(self) -> UseSpec:
+        assert self.spec is not None  # the callers looked
+        return UseSpec(self.spec.to_wire(), self.upstream_endpoint)
 
-    def _undealable(self) -> str:
-        return (
-            f"{self.config.target} is not called for items, so there is nothing to deal with "
-            "--sharding dynamic: say over which --items it is called"
-        )
-
-    def _search(self, index: int) -> Action:
+    def _search(self, index: int, *, warm: bool = False) -> Action:
         self.workers[index].search_waits = False
-        return Tell(index, Search(index, len(self.workers), self.config.seed))
+        self.workers[index].warming = True
+        where = self.upstream_endpoint
+        return Tell(index, Search(index, len(self.workers), self.config.seed, where, warm))
 
     def _pass_search_on(self, index: int) -> list[Action]:
         following = index + 1
@@ -345,13 +326,36 @@ class Fleet:
     def _tell_spec(self, now: float) -> list[Action]:
         """Tell every loaded worker the spec; the server is ready when none is left."""
         assert self.spec is not None  # the callers looked
-        actions: list[Action] = []
+        actions = self._warm()
+        if self.settled.upstream and not self.upstream_endpoint:
+            return []  # told when the stage before this one is ready
         for worker in self.workers:
             if worker.state is WorkerState.LOADED:
                 worker.state = next_state(worker.state, WorkerEvent.SPEC)
                 worker.lives.ready(now)
-                actions.append(Tell(worker.index, UseSpec(self.spec.to_wire())))
-        if all(w.state is WorkerState.READY for w in self.workers) and not self.ready:
-            self.ready = True
-            actions.append(Ready())
-        return [*actions, Publish()]
+                actions.append(Tell(worker.index, self._use_spec()))
+        return [*actions, *self._look_ready(), Publish()]
+
+    def _look_ready(self) -> list[Action]:
+        """Whether every worker is ready by now, and where there are stages, has something."""
+        if self.ready or not all(w.state is WorkerState.READY for w in self.workers):
+            return []
+        if self._staged and not all(w.warm or w.lives.life for w in self.workers):
+            return []
+        self.ready = True
+        return [Ready(), Publish()]
+
+    @property
+    def _staged(self) -> bool:
+        return bool(self.settled.upstream or self.config.stage)
+
+    def _warm(self) -> list[Action]:
+        """All stages begin together: a worker that starts when a trainer is there already would
+        have it wait."""
+        if not self._staged or (self.settled.upstream and not self.upstream_endpoint):
+            return []
+        return [
+            self._search(worker.index, warm=True)
+            for worker in self.workers
+            if worker.state is WorkerState.LOADED and not (worker.warm or worker.warming)
+        ]

@@ -9,7 +9,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genserver.protocol.endpoint import Endpoint
@@ -33,8 +33,9 @@ class GuestServer:
     """Ready when constructed. Any thread."""
 
     def __init__(
-        self, target: str, options: Mapping[str, Any], arguments: dict[str, Any], *, quiet: bool
-    ) -> None:
+        self, target: str, options: Mapping[str, Any], arguments: dict[str, Any], *, quiet: bool,
+        items: Sequence[Any] | None = None,
+    ) -> None:  # fmt: skip
         """``options`` are those of `make_config`; arguments go through JSON, as to a process.
 
         Raises `ServerFailed`.
@@ -48,7 +49,8 @@ class GuestServer:
         self.pid = os.getpid()
         try:
             given = json.loads(json.dumps(arguments))
-            config = make_config(target, workers=0, arguments=given, **options)
+            listed = None if items is None else json.loads(json.dumps(list(items)))
+            config = make_config(target, workers=0, arguments=given, items=listed, **options)
         except ConfigError as error:
             raise ServerFailed(target, int(error.code), str(error)) from error
         self._server = InProcess(config, announce=self._announce)

@@ -7,7 +7,7 @@ this process (in_process.py). Every server of this process ends with it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -39,7 +39,12 @@ class Server:
     * ``workers``: processes; default the usable cores less one where the generator takes a
       ``worker``, else 1. 0 runs the generator in this process, on a thread of its own, for
       `breakpoint`, coverage and profilers.
-    * ``sharding``: "static", each worker makes its share, or "off", each makes everything.
+    * ``items``: what the generator is called with, one by one: what JSON can say; a list or tuple
+      gives several arguments. A free worker takes the next one.
+    * ``concurrency``: calls over ``items`` that a worker has under way at once, of an async
+      function.
+    * ``sharding``: "static", each worker makes its share; "dynamic", a free worker takes the next
+      of the items, which is the default with them; or "off", each makes everything.
     * ``arguments``: keyword arguments of the generator: what JSON can say.
     * ``seed``: what a trainer that names none takes for all random states; default random.
     * ``spec``: the element spec, e.g. "(float32[None,64], int64[])"; default that of the first
@@ -77,6 +82,8 @@ class Server:
         workers: int | None = None,
         sharding: str | None = None,
         arguments: Mapping[str, Any] | None = None,
+        items: Sequence[Any] | None = None,
+        concurrency: int = 1,
         seed: int | None = None,
         spec: str | None = None,
         length: int | str | None = None,
@@ -98,14 +105,16 @@ class Server:
             "bind": bind, "sharding": sharding, "seed": seed, "spec": spec,
             "length": None if length is None else str(length), "insecure_network": insecure_network,
             "recovery": recovery, "max_rerun": max_rerun, "max_restarts": max_restarts,
-            "item_timeout": item_timeout, "max_items": max_items,
+            "item_timeout": item_timeout, "max_items": max_items, "concurrency": concurrency,
         }  # fmt: skip
         self._backend: ChildServer | GuestServer
         if workers == 0:
-            self._backend = GuestServer(target, options, given, quiet=quiet)
+            self._backend = GuestServer(target, options, given, quiet=quiet, items=items)
         else:
             options |= {"workers": workers, "quiet": quiet}
-            self._backend = ChildServer(target, options, given, seconds=ready_timeout, cwd=cwd)
+            self._backend = ChildServer(
+                target, options, given, seconds=ready_timeout, cwd=cwd, items=items
+            )
         _running.add(self)
 
     @property

@@ -85,8 +85,10 @@ class InProcess:
 
     def _serve(self) -> None:
         assert self._data is not None  # _bind made it
-        source = load_source(self._config.target, self._config.arguments)
         config = self._config
+        source = load_source(
+            config.target, config.arguments, items=config.items, concurrency=config.concurrency
+        )
         rules = Rules(
             divided=config.sharding != "off", recovery=config.recovery, max_rerun=config.max_rerun
         )

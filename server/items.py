@@ -6,6 +6,7 @@ are asked in the same way by the thread that runs the generator. Workers only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
@@ -13,6 +14,7 @@ from genserver.protocol.messages import NO_MORE, Work
 from genserver.protocol.transport.dealt import Dealt
 
 from .config import ConfigError
+from .worker import Worker
 
 __all__ = ["NOTHING", "Division", "Items", "NoItem", "Share", "arguments_of"]
 
@@ -34,6 +36,9 @@ class Division:
 
     def __init__(self, index: int, count: int, first: int = 0) -> None:
         self._index, self._count = index, count
+        #: Each ``stride``-th item may end on its own.
+        self.stride = 1
+        self._ended: set[int] = set()
         self._ordinal = first
         self._over = False
 
@@ -46,7 +51,10 @@ class Division:
 
     def done(self, _work: Work, total: int = NO_MORE) -> None:
         """An item ended, or with ``total`` there is none such."""
-        self._over = self._over or total != NO_MORE
+        if total != NO_MORE:
+            self._ended.add(total % self.stride)
+            mine = self.stride // math.gcd(self.stride, self._count)
+            self._over = len(self._ended) == mine
 
     @property
     def begun(self) -> int:
@@ -57,6 +65,11 @@ class Division:
     def item(self) -> int:
         """The last of them."""
         return self._index + (self._ordinal - 1) * self._count
+
+    @property
+    def following(self) -> int:
+        """The one after it."""
+        return self.item + self._count
 
 
 #: Where a generator over items gets their numbers.
@@ -82,13 +95,16 @@ class Items:
         else:
             raise ConfigError(f"{target} was given no items")
 
-    def reader(self) -> Reader:
+    def reader(self, _worker: Worker) -> Reader:
         """To read them from the beginning."""
         return Reader(self._items, self._sequence, self.total)
 
 
 class Reader:
     """One reading; whoever asks for items in their order reads them once."""
+
+    #: All end together.
+    stride = 1
 
     def __init__(self, items: Iterable[Any], sequence: Any, total: int) -> None:
         self._items, self._sequence, self._total = items, sequence, total
@@ -109,6 +125,12 @@ class Reader:
                 return item
         total, self._next = self._next, -1
         raise NoItem(total)
+
+    def done(self, number: int) -> None:
+        """Everything was made of it."""
+
+    def close(self) -> None:
+        """It is not read any more."""
 
 
 def arguments_of(item: Any) -> tuple[Any, ...]:

@@ -17,13 +17,14 @@ from typing import Any
 from genserver.protocol.messages import NO_MORE, Work
 
 from .config import ConfigError
+from .feed import Feed
 from .items import NOTHING, Division, Items, NoItem, Share, arguments_of
 from .unbatch import unbatched
 from .worker import Worker
 
 __all__ = [
-    "Make", "call_maker", "items_maker", "method_maker", "one_by_one", "sequence_maker", "share_of",
-    "unwrapped", "yields",
+    "Make", "call_maker", "is_coroutine", "items_maker", "method_maker", "one_by_one",
+    "sequence_maker", "share_of", "unwrapped", "yields",
 ]  # fmt: skip
 
 #: A new iterator over a worker's elements of one pass; of an item, where that is given.
@@ -41,7 +42,7 @@ def unwrapped(function: Any) -> Any:
 
 def call_maker(function: Any, call: Call, target: str) -> Make:
     """Of a callable."""
-    if inspect.iscoroutinefunction(_code_of(function)):
+    if is_coroutine(function):
         raise ConfigError(
             f"{target} is an async function that makes one element: say over which items, or yield"
         )
@@ -52,6 +53,11 @@ def yields(function: Any) -> bool:
     """Whether a call of it gives any number of elements, and not one."""
     code = _code_of(function)
     return inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code)
+
+
+def is_coroutine(function: Any) -> bool:
+    """Whether it is an ``async def`` that returns one value."""
+    return inspect.iscoroutinefunction(_code_of(function))
 
 
 def _code_of(function: Any) -> Any:
@@ -86,16 +92,17 @@ def method_maker(owner: Any, name: str, call: Call, target: str) -> Make:
 
 
 def items_maker(
-    function: Any, items: Items, call: Call, target: str, *, concurrency: int = 1,
+    function: Any, items: Items | Feed, call: Call, target: str, *, concurrency: int = 1,
     unbatch: bool = False,
 ) -> Make:  # fmt: skip
-    """Of a function that is called for each item that is the worker's.
+    """Of a function that is called for each item that is the worker's, or each element of the stage
+    before it.
 
     It may yield any number of elements, or return one; a tuple stands for several arguments. Of an
     async function so many calls are under way at once. With ``unbatch`` the rows of what an item
     gives are the elements.
     """
-    coroutine, several = inspect.iscoroutinefunction(_code_of(function)), yields(function)
+    coroutine, several = is_coroutine(function), yields(function)
     many = call_maker(function, call, target) if several else None
 
     def elements_of(worker: Worker, item: Any) -> Iterator[Any]:
@@ -109,6 +116,7 @@ def items_maker(
         # Who gives one element for each item goes on at any of them.
         share = share_of(worker, seeks=not (several or unbatch))
         if coroutine:
+            assert isinstance(items, Items)  # a stage's elements are worked on one by one
             calls = functools.partial(call, function, worker)
             yield from _at_once(worker, items, calls, concurrency, share)
             return
@@ -133,26 +141,35 @@ def share_of(worker: Worker, *, seeks: bool) -> Share:
 
 
 def one_by_one(
-    worker: Worker, items: Items, begin: Callable[[Any], Iterator[Any]], share: Share
+    worker: Worker, items: Items | Feed, begin: Callable[[Any], Iterator[Any]], share: Share
 ) -> Iterator[Any]:
     """The elements of each item of the worker's share, `NOTHING` where that is not known yet."""
-    reader = items.reader()
-    while True:
-        work = share.next()
-        if work is None:
-            yield NOTHING
-        elif work.item == NO_MORE:
-            return
-        else:
+    reader = items.reader(worker)
+    if isinstance(share, Division):
+        share.stride = reader.stride
+    try:
+        while True:
+            work = share.next()
+            if work is None:
+                yield NOTHING
+                continue
+            if work.item == NO_MORE:
+                return
             try:
-                item = reader.item(work.item)
+                while (item := reader.item(work.item)) is NOTHING:
+                    yield NOTHING
             except NoItem as end:
                 share.done(work, end.total)
-            else:
-                elements = begin(item)
-                yield from islice(elements, work.skip, None) if work.skip else elements
-                share = worker._share or share  # the first may have been made before it was dealt
-                share.done(work)
+                continue
+            worker._begin(work.item)
+            elements = begin(item)
+            del item  # the generator's own from here on
+            yield from islice(elements, work.skip, None) if work.skip else elements
+            reader.done(work.item)
+            share = worker._share or share  # the first may have been made before it was dealt
+            share.done(work)
+    finally:
+        reader.close()
 
 
 def _one(given: Any, target: str) -> Any:
@@ -193,7 +210,7 @@ def _at_once(
     """The results for the items of the worker's share, in their order."""
     from .asynchronous import Concurrent
 
-    reader, under_way, over = items.reader(), Concurrent(concurrency), False
+    reader, under_way, over = items.reader(worker), Concurrent(concurrency), False
     works: deque[Work] = deque()
     try:
         while not over or works:
@@ -217,7 +234,7 @@ def _at_once(
                     under_way.fail(error)
                 works.append(work)
             if works:
-                yield under_way.result()
+                yield under_way.first()
                 share = worker._share or share
                 share.done(works.popleft())
             elif not over:

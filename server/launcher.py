@@ -110,6 +110,8 @@ class Launcher:
                 "life": spawn.life,
                 "target": config.target,
                 "arguments": config.arguments,
+                "items": config.items,
+                "concurrency": config.concurrency,
                 "sharding": config.sharding,
                 "recovery": config.recovery,
                 "max_rerun": config.max_rerun,
@@ -118,6 +120,7 @@ class Launcher:
                 "ipc": "" if folder is None else os.path.join(folder.path, f"{index}.sock"),
                 "tcp": "" if tcp is None else str(tcp),
                 "function": config.function,
+                "stage": config.stage,
             },
             page.descriptor,
         )

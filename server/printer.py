@@ -69,11 +69,11 @@ class Printer:
 class OutputReader:
     """Reads one pipe of a worker, which its owner closes. The loop's thread only."""
 
-    def __init__(self, fd: int, worker: int, printer: Printer, *, error: bool) -> None:
+    def __init__(self, fd: int, name: str, printer: Printer, *, error: bool) -> None:
         self.fd = fd
         self._printer = printer
         self._error = error
-        self._cutter = LineCutter(f"[worker {worker}] ", time.monotonic())
+        self._cutter = LineCutter(f"[{name}] ", time.monotonic())
 
     def read(self) -> bool:
         """Take what the pipe has; False once its other end is closed."""

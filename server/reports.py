@@ -34,6 +34,10 @@ class Loaded:
     length: int
     #: How many items can be dealt; see `Source.items`.
     items: int | None = None
+    #: How many workers a pipeline says, and for the stage before it the options of a server:
+    #: "workers", "sharding" and "spec"; None where there is none.
+    workers: int | None = None
+    upstream: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +67,34 @@ class Leaving:
 
 
 @dataclass(frozen=True, slots=True)
+class Warm:
+    """What `Search` asked for ``warm`` is done."""
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """The server has its endpoint: import the user's module."""
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Make the first element, to find the spec."""
+    """Make the first element, to find the spec. ``upstream`` is where the stage before this one
+    listens, "" where there is none."""
 
     index: int
     count: int
     seed: int
+    upstream: str = ""
+    #: Only to have it at once when a trainer comes: the answer is `Warm`, whatever comes of it.
+    warm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class UseSpec:
-    """The spec is known; trainers may come."""
+    """The spec is known; trainers may come. ``upstream`` as in `Search`."""
 
     spec: list[Any]
+    upstream: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +105,11 @@ class Stop:
     returns: bool
 
 
-Report = Bound | Loaded | Found | Empty | Failed | Leaving
+Report = Bound | Loaded | Found | Empty | Failed | Leaving | Warm
 Command = Start | Search | UseSpec | Stop
 
 _REPORTS: dict[str, type[Report]] = {
-    cls.__name__: cls for cls in (Bound, Loaded, Found, Empty, Failed, Leaving)
+    cls.__name__: cls for cls in (Bound, Loaded, Found, Empty, Failed, Leaving, Warm)
 }
 _COMMANDS: dict[str, type[Command]] = {cls.__name__: cls for cls in (Start, Search, UseSpec, Stop)}
 

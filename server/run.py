@@ -16,9 +16,10 @@ from genserver.protocol.messages import Open, Work
 from genserver.protocol.transport.exchange import Exchange, Job
 
 from .items import NOTHING, Division
+from .kinds import Make
 from .progress_page import ROW, ProgressPage
 from .rerun import Refusal, Rerun
-from .source import Source
+from .shared import Shared
 from .worker import Worker, random_states
 
 __all__ = ["Exhausted", "Rules", "Run"]
@@ -54,7 +55,12 @@ class Rules:
 class Run:
     """One live generator, with the random states that belong to it."""
 
-    def __init__(self, source: Source, opening: Open, rules: Rules, page: ProgressPage) -> None:
+    def __init__(
+        self, make: Make, opening: Open, rules: Rules, page: ProgressPage,
+        *, shared: Shared | None = None,
+    ) -> None:  # fmt: skip
+        """``shared`` is the generator that it has with others, where it is one of several."""
+        self.shared = shared
         index, count = (opening.index, opening.count) if rules.divided else (0, 1)
         # A stream of batches counts batches; the generator knows its own elements only.
         start = opening.start * max(1, opening.batch)
@@ -62,6 +68,7 @@ class Run:
         self.worker = Worker(
             index, count, opening.epoch, opening.seed, start, stream=opening.index, afresh=goes_on
         )
+        self.worker._group, self.worker._upstream = opening.group, opening.upstream
         self.worker.seed_globals()
         self.states = random_states()
         self._opening = opening
@@ -71,7 +78,7 @@ class Run:
         #: The element that the generator rests before.
         self._reached = start
         self._job: Job | None = None
-        self._generator: Iterator[Any] = source.make(self.worker)
+        self._generator: Iterator[Any] = make(self.worker)
         self._kept: list[Any] = []
         self._skip = 0 if goes_on else start
         self._rerun: Rerun | None = None
@@ -90,6 +97,8 @@ class Run:
     def attach(self, job: Job) -> None:
         """The stream that it runs for: the progress page names it, and it may deal the items."""
         self._job = job
+        self.worker._gate, self.worker._group = job.gate, job.opening.group
+        self.worker._upstream = job.opening.upstream
         if job.dealt is not None:
             job.dealt.position = self._position
             if self.worker._share is not None:  # it was begun before: see `begun_for`
@@ -122,10 +131,16 @@ class Run:
         return first + stack.row
 
     def keep(self) -> Any:
-        """The first element, which `element` will give again."""
+        """The first element, which `element` will give again; `NOTHING` where that takes time."""
         element = self._next(0)
-        self._kept.append(element)
+        if element is not NOTHING:
+            self._kept.append(element)
         return element
+
+    def give_to(self, shared: Shared) -> None:
+        """Have others go on with what `keep` began; this is over."""
+        shared.take_over(self._generator, self.worker, self.states, self._kept.pop())
+        self._generator = iter(())
 
     def element(self, exchange: Exchange, number: int) -> Any:
         """Element ``number``, which is the next one; `Exhausted` after the last.

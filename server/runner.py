@@ -7,6 +7,7 @@ Touches no socket; the exchange hands it streams that have credit.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from genserver.protocol.columns import Shape
-from genserver.protocol.errors import ElementError
+from genserver.protocol.errors import ElementError, GeneratorError
 from genserver.protocol.messages import Open
 from genserver.protocol.normalize import Normalizer, infer_spec, retyped
 from genserver.protocol.spec import ElementSpec
@@ -25,9 +26,10 @@ from .exit_codes import ExitCode
 from .failures import kind_of, refusal_text, text_of, user_traceback
 from .items import NOTHING
 from .progress_page import ProgressPage
-from .reports import Empty, Failed, Found, Loaded, Search
+from .reports import Empty, Failed, Found, Loaded, Search, Warm
 from .rerun import Refusal
 from .run import Exhausted, Rules, Run
+from .shared import Shared, shared_elements
 from .source import Source
 from .worker import random_states, set_random_states
 
@@ -63,6 +65,7 @@ class Runner:
         self._current: Run | None = None
         self._spare: tuple[Open, Run] | None = None
         self._most = 0
+        self._shared: list[Shared] = []
         exchange.ahead = source.ahead
 
     def run(self) -> None:
@@ -89,6 +92,11 @@ class Runner:
         """Whether the searched generator has read ``worker.start``."""
         return self._spare is not None and self._spare[1].worker.seeks
 
+    def connect(self, upstream: str) -> None:
+        """Where the stage before this one listens; "" where there is none."""
+        if self._source.feed is not None:
+            self._source.feed.connect(upstream)
+
     def use_spec(self, spec: ElementSpec) -> None:
         """From now on every element must fit ``spec``."""
         self._normalizer = Normalizer(spec, casts=self._source.casts)
@@ -104,9 +112,15 @@ class Runner:
 
     def _search(self, opening: Open) -> ElementSpec | Failure | None:
         run: Run | None = None
+        if self._spare is not None:
+            self._close(self._spare[1])
+            self._spare = None
         try:
             run = self._start(opening)
-            spec = infer_spec(run.keep())
+            run.worker._gate = gate = self._exchange.gate()
+            while (element := run.keep()) is NOTHING and not self._exchange.stopping:
+                gate.wait(IDLE_SECONDS)
+            spec = infer_spec(element)
             if self._source.dtypes is not None:
                 spec = retyped(spec, self._source.dtypes)
         except Exhausted:
@@ -239,6 +253,8 @@ class Runner:
         if self._spare is None:
             return None
         opening = job.opening
+        if opening.shared:
+            return None
         (searched, run), self._spare = self._spare, None
         same = (opening.index, opening.count, opening.epoch, opening.seed, opening.start) == (
             searched.index, searched.count, searched.epoch, searched.seed, searched.start,
@@ -250,9 +266,31 @@ class Runner:
 
     def _start(self, opening: Open) -> Run:
         self._park()
-        run = Run(self._source, opening, self._rules, self._page)
-        self._current = run
-        return run
+        shared = self._shared_for(opening) if opening.shared else None
+        make = self._source.make
+        if shared is not None:
+            make = functools.partial(shared_elements, shared)
+        self._current = Run(make, opening, self._rules, self._page, shared=shared)
+        return self._current
+
+    def _shared_for(self, opening: Open) -> Shared:
+        """The generator that a stream has with others of its group."""
+        found = next((shared for shared in self._shared if shared.fits(opening)), None)
+        if found is None:
+            found = Shared(self._source.make, opening)
+            self._shared.append(found)
+            if self._spare is not None and found.fits(self._spare[0]):
+                self._spare[1].give_to(found)
+                self._spare = None
+        found.group = found.group or opening.group
+        found.members += 1
+        return found
+
+    def _leave(self, shared: Shared) -> None:
+        shared.members -= 1
+        if shared.members == 0:
+            self._shared.remove(shared)
+            shared.close()
 
     def _switch_to(self, run: Run) -> None:
         """Give a generator the global random states that it left behind."""
@@ -280,6 +318,8 @@ class Runner:
             self._current = None
         try:
             run.close()
+            if run.shared is not None:
+                self._leave(run.shared)
         except Exception:
             logger.exception("the generator raised while it was being closed")
 
@@ -287,6 +327,10 @@ class Runner:
         """What the trainer is told; a signal's request to stop goes on upwards."""
         if isinstance(error, StopRequested):
             raise error
+        if isinstance(error, GeneratorError):  # of the stage before this one
+            where = f"worker {error.worker}, epoch {error.epoch}, element {error.element}"
+            text = f"{error.text} [first stage: {where}]"
+            return Failure(element, error.kind, text, error.traceback)
         return Failure(element, kind_of(error), text_of(error), user_traceback(error))
 
     def _used_up(self, run: Run, opening: Open) -> Failure | None:
@@ -326,12 +370,18 @@ def _log(failure: Failure, epoch: int) -> None:
 def loaded(source: Source) -> Loaded:
     """The report of a generator that is imported."""
     spec = None if source.spec is None else source.spec.to_wire()
-    return Loaded(source.divisible, spec, source.length, source.items)
+    first = source.upstream
+    options = None
+    if first is not None:
+        options = {"workers": first.workers, "sharding": first.sharding, "spec": first.spec}
+    return Loaded(source.divisible, spec, source.length, source.items, source.workers, options)
 
 
-def searched(runner: Runner, search: Search, target: str) -> Found | Empty | Failed:
+def searched(runner: Runner, search: Search, target: str) -> Found | Empty | Failed | Warm:
     """Make the first element; the report of what came of it."""
     found = runner.search(Open(0, search.index, search.count, 0, search.seed))
+    if search.warm:
+        return Warm()  # a failure is told to the trainer that asks for the element
     if found is None:
         return Empty()
     if isinstance(found, ElementSpec):

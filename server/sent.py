@@ -14,20 +14,29 @@ from typing import Any
 
 from genserver.protocol.child.inherited import read_whole
 from genserver.protocol.child.sent import Sent
+from genserver.protocol.child.stages import Pipeline
 from genserver.protocol.spec import ElementSpec
 
 from .config import ConfigError
 from .failures import kind_of, text_of, user_traceback
 from .items import Items
 from .kinds import Make
-from .source import Source, declared_length, declared_spec, maker_of, source_over
+from .source import (
+    LAST,
+    Source,
+    declared_length,
+    declared_spec,
+    maker_of,
+    source_over,
+    stage_of,
+)
 from .unbatch import unbatched
 from .worker import Worker
 
 __all__ = ["load_sent"]
 
 
-def load_sent(descriptor: int, target: str) -> Source:
+def load_sent(descriptor: int, target: str, stage: int = LAST) -> Source:
     """What the descriptor brings, made ready; `ConfigError` with one sentence if that fails."""
     try:
         sent: Sent = pickle.loads(read_whole(descriptor))
@@ -41,8 +50,13 @@ def load_sent(descriptor: int, target: str) -> Source:
     if spec is None and dtypes is None:
         spec = declared_spec(target, sent["function"])
     items = sent["items"]
-    made = _plain(sent, target) if items is None else _over(items, sent, target)
-    return replace(made, spec=spec, dtypes=dtypes, casts=True)
+    if isinstance(sent["function"], Pipeline):
+        made = stage_of(sent["function"], target, stage)
+        if stage != LAST:
+            return made  # what was declared is of the last one's elements
+    else:
+        made = _plain(sent, target) if items is None else _over(items, sent, target)
+    return replace(made, spec=made.spec if spec is None else spec, dtypes=dtypes, casts=True)
 
 
 def _plain(sent: Sent, target: str) -> Source:

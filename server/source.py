@@ -9,20 +9,24 @@ import importlib
 import inspect
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from genserver.protocol.child.stages import Pipeline, Stage
 from genserver.protocol.errors import SpecError
+from genserver.protocol.messages import NO_MORE
 from genserver.protocol.signature import spec_from_signature
 from genserver.protocol.spec import ElementSpec, Node
 
 from .config import ConfigError, split_target
 from .failures import kind_of, text_of, user_traceback
+from .feed import Feed
 from .items import Items, arguments_of
 from .kinds import (
     Make,
     call_maker,
+    is_coroutine,
     items_maker,
     method_maker,
     sequence_maker,
@@ -33,9 +37,11 @@ from .worker import Worker
 
 __all__ = [
     "Caller", "Source", "declared_length", "declared_spec", "load_source", "maker_of",
-    "source_over",
+    "LAST", "source_over", "stage_of",
 ]  # fmt: skip
 
+#: The stage of a pipeline whose elements are served to trainers; 1 is the one before it.
+LAST = 0
 #: Most names that are listed where one is not found; so many of them because they are alike.
 MAX_NAMES, MAX_ALIKE = 8, 3
 
@@ -58,6 +64,11 @@ class Source:
     items: int | None = None
     #: Items that a worker wants to have ahead of the one that it does.
     ahead: int = 0
+    #: Where its items come from, and what makes them, if that is a stage before it.
+    feed: Feed | None = None
+    upstream: Stage | None = None
+    #: How many workers it was made for, where that is said.
+    workers: int | None = None
 
 
 class Caller:
@@ -65,14 +76,18 @@ class Caller:
 
     def __init__(
         self, target: str, function: Any, named: dict[str, Any], positional: Sequence[Any] = (),
-        *, item: Sequence[Any] = (), bound: bool = False,
+        *, item: Sequence[Any] = (), bound: bool = False, checked: bool = True,
     ) -> None:  # fmt: skip
         """Raises `ConfigError` where these cannot be its arguments, with those of an ``item`` in
-        front. Of a method, ``bound`` says that its object is not among them."""
+        front, unless those are not known yet: not ``checked``. Of a method, ``bound`` says that
+        its object is not among them."""
         self._named, self._positional = named, tuple(positional)
-        self._worker = _worker_parameter(function)
+        self._worker, place = _worker_parameter(function)
+        #: Where the worker stands among the arguments without names, where it can.
+        self._place = None if place is None else place - bound
         given = (*[None] * bound, *item, *positional)
-        _check_arguments(target, function, given, named, self._worker)
+        if checked:
+            _check_arguments(target, function, given, named, self._worker, place)
 
     @property
     def divides(self) -> bool:
@@ -80,17 +95,40 @@ class Caller:
         return self._worker is not None
 
     def __call__(self, function: Any, worker: Worker, *item: Any) -> Any:
-        extra = {} if self._worker is None else {self._worker: worker}
-        return function(*item, *self._positional, **self._named, **extra)
+        given = (*item, *self._positional)
+        if self._worker is None:
+            return function(*given, **self._named)
+        if self._place is not None and self._place < len(given):
+            front, back = given[: self._place], given[self._place :]
+            return function(*front, worker, *back, **self._named)
+        return function(*given, **self._named, **{self._worker: worker})
 
 
-def load_source(target: str, arguments: dict[str, Any]) -> Source:
-    """Import and inspect; `ConfigError` with one sentence for whatever is wrong."""
+def load_source(
+    target: str, arguments: dict[str, Any], stage: int = LAST,
+    *, items: list[Any] | None = None, concurrency: int = 1,
+) -> Source:  # fmt: skip
+    """Import and inspect; `ConfigError` with one sentence for whatever is wrong.
+
+    ``stage`` says which one of a pipeline is wanted, ``items`` what a function is called with.
+    """
     where, name = split_target(target)
     module = _import_file(where) if where.endswith(".py") else _import(where)
     owner, thing = _find(module, module.__name__, name)
     if isinstance(thing, Iterator):
         raise ConfigError(_exists_already(target, where, owner, thing))
+    if isinstance(thing, Stage):
+        raise ConfigError(f"{target} is one stage alone: say with .then(function) what follows")
+    if isinstance(thing, Pipeline):
+        if arguments or items is not None:
+            raise ConfigError(f"{target} is a pipeline, whose stages say what they are called with")
+        return stage_of(thing, target, stage)
+    if items is not None:
+        if not callable(thing):
+            raise ConfigError(f"--items are for a function, and {target} is a {_kind(thing)}")
+        given = Items([tuple(i) if isinstance(i, list) else i for i in items], target)
+        made = source_over(given, thing, arguments, (), target, concurrency=concurrency)
+        return replace(made, spec=declared_spec(target, thing))
     last = name.rpartition(".")[2]
     plain = inspect.isclass(owner) and inspect.isfunction(inspect.getattr_static(owner, last))
     make, divisible, length = maker_of(
@@ -115,7 +153,7 @@ def maker_of(
         if owner is not None:
             return method_maker(owner, method, caller, target), caller.divides, -2
         return call_maker(thing, caller, target), caller.divides, -2
-    kind = type(thing).__name__
+    kind = _kind(thing)
     if named or positional:
         raise ConfigError(f"{target} is a {kind}, which takes no arguments")
     if isinstance(thing, dict | str | bytes) or not _is_iterable(thing):
@@ -131,12 +169,40 @@ def maker_of(
     return lambda _worker: iter(thing), False, length
 
 
+def stage_of(pipeline: Pipeline, target: str, stage: int) -> Source:
+    """One stage of a pipeline: the last, or the one before it."""
+    if stage == LAST:
+        return _second(pipeline, target)
+    first = pipeline.first
+    if first.items is not None:
+        return source_over(Items(first.items, target), first.function, {}, (), target)
+    make, divisible, length = maker_of(
+        target, first.owner, first.function, {}, method=getattr(first.function, "__name__", "")
+    )
+    return Source(
+        make, divisible, declared_spec(target, first.function),
+        declared_length(target, first.function, length),
+    )  # fmt: skip
+
+
+def _second(pipeline: Pipeline, target: str) -> Source:
+    function, feed = pipeline.second.function, Feed()
+    caller = Caller(target, function, {}, checked=False)
+    return Source(
+        items_maker(function, feed, caller, target), True, declared_spec(target, function), -2,
+        items=NO_MORE, ahead=1, feed=feed, upstream=pipeline.first,
+        workers=pipeline.second.workers,
+    )  # fmt: skip
+
+
 def source_over(
     items: Items, function: Any, named: dict[str, Any], positional: Sequence[Any], target: str,
     *, concurrency: int = 1, unbatch: bool = False,
 ) -> Source:  # fmt: skip
     """Of a function that is called for each of ``items``, with these other arguments."""
     caller = Caller(target, function, named, positional, item=arguments_of(items.first))
+    if concurrency > 1 and not is_coroutine(function):
+        raise ConfigError(f"{target} is no async def: only of such a --concurrency can be above 1")
     make = items_maker(
         function, items, caller, target, concurrency=concurrency, unbatch=unbatch
     )  # fmt: skip
@@ -144,6 +210,10 @@ def source_over(
     return Source(
         make, True, None, items.total if single else -2, items=items.total, ahead=concurrency - 1
     )
+
+
+def _kind(thing: Any) -> str:
+    return type(thing).__name__
 
 
 def _is_iterable(thing: Any) -> bool:
@@ -232,27 +302,33 @@ def _signature(function: Any) -> inspect.Signature | None:
         return None
 
 
-def _worker_parameter(function: Any) -> str | None:
+def _worker_parameter(function: Any) -> tuple[str | None, int | None]:
+    """Its name, and its place among the parameters that need no names."""
     signature = _signature(function)
-    for name, parameter in signature.parameters.items() if signature is not None else ():
+    for place, (name, parameter) in enumerate(signature.parameters.items() if signature else ()):
         annotation = parameter.annotation
         written = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
         if name == "worker" or annotation is Worker or written.rpartition(".")[2] == "Worker":
-            return name
-    return None
+            named_only = parameter.kind is parameter.KEYWORD_ONLY
+            return name, None if named_only else place
+    return None, None
 
 
 def _check_arguments(
-    target: str, function: Any, positional: Sequence[Any], named: dict[str, Any], worker: str | None
-) -> None:
+    target: str, function: Any, positional: Sequence[Any], named: dict[str, Any],
+    worker: str | None, place: int | None,
+) -> None:  # fmt: skip
     if worker is not None and worker in named:
         raise ConfigError(f"--arg {worker}: genserver fills in this parameter itself")
     extra = {} if worker is None else {worker: None}
+    bound, kept = tuple(positional), extra
+    if place is not None and place < len(bound):
+        bound, kept = (*bound[:place], None, *bound[place:]), {}
     signature = _signature(function)
     if signature is None:
         return
     try:
-        signature.bind(*positional, **named, **extra)
+        signature.bind(*bound, **named, **kept)
     except TypeError as error:
         if positional:
             raise ConfigError(

@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from genserver.protocol.endpoint import Endpoint
 from genserver.protocol.messages import Status
@@ -20,7 +21,7 @@ from genserver.protocol.transport.loop import Loop
 from genserver.protocol.transport.platform import host_id, reap_strangers, usable_cores
 from genserver.protocol.transport.sockets import Router, check_safe, close_context
 
-from .actions import Abort, Action, DumpStacks, Kill, Publish, Ready, Say, Spawn, Tell
+from .actions import Abort, Action, Begin, DumpStacks, Kill, Publish, Ready, Say, Spawn, Tell
 from .config import ConfigError, ServeConfig
 from .exit_codes import ExitCode
 from .fleet import Fleet
@@ -30,6 +31,9 @@ from .printer import OutputReader, Printer
 from .reports import Start, Stop, parse_report
 from .spawn import WorkerProcess, describe_exit
 from .stalls import tick_for
+
+if TYPE_CHECKING:
+    from .upstream import UpstreamServer
 
 __all__ = ["Supervisor"]
 
@@ -74,6 +78,7 @@ class Supervisor:
         self._loop.tick_every = tick_for(config.item_timeout, SHORTEST_TICK, TICK_SECONDS)
         self._endpoint = config.endpoint
         self._control: ControlEnd | None = None
+        self._upstream: UpstreamServer | None = None
         self._exit = ExitCode.OK
         self._failure = ""
         self._ladder: list[tuple[float, Callable[[], None]]] = []
@@ -125,6 +130,8 @@ class Supervisor:
             elif isinstance(action, Tell):
                 if action.index not in stillborn:
                     self._processes[action.index].tell(action.command)
+            elif isinstance(action, Begin):
+                self._begin(action)
             elif isinstance(action, Publish):
                 assert self._control is not None  # made before the first action
                 self._control.publish()
@@ -142,15 +149,31 @@ class Supervisor:
         for index, death in stillborn.items():
             self._execute(self._fleet.exited(index, death, time.monotonic(), _chance()))
 
+    def _begin(self, action: Begin) -> None:
+        from .upstream import UpstreamServer  # most servers have one stage
+
+        def ready(endpoint: str) -> None:
+            self._loop.call(lambda: self._execute(self._fleet.began(endpoint, time.monotonic())))
+
+        def failed(code: ExitCode, text: str) -> None:
+            self._loop.call(lambda: self._execute(self._fleet.upstream_failed(code, text)))
+
+        self._upstream = UpstreamServer(self._config, action.options, ready=ready, failed=failed)
+
     def _spawn(self, spawn: Spawn) -> None:
         index = spawn.index
         process = self._processes[index] = self._launcher.take(spawn)
         process.tell(Start())
         self._fleet.spawned(index, process.pid)
         self._loop.add(process.fd, lambda: self._read_reports(index))
+        name = (
+            f"stage {self._config.stage} worker {index}"
+            if self._config.stage
+            else f"worker {index}"
+        )
         self._readers[index] = (
-            OutputReader(process.output, index, self._printer, error=False),
-            OutputReader(process.errors, index, self._printer, error=True),
+            OutputReader(process.output, name, self._printer, error=False),
+            OutputReader(process.errors, name, self._printer, error=True),
         )
         for reader in self._readers[index]:
             self._loop.add(reader.fd, functools.partial(self._read_output, reader))
@@ -201,10 +224,22 @@ class Supervisor:
             making = self._launcher.pages[index].settle()
             death = Death(describe_exit(code), making, code)
             self._execute(self._fleet.exited(index, death, time.monotonic(), _chance()))
-        reap_strangers([process.pid for process in self._processes.values()])
+        self._look_upstream()
         if self._fleet.stopping and not self._processes:
             self._loop.stop()
         self._loop.hurry(self._fleet.due)
+
+    def _look_upstream(self) -> None:
+        ours = [process.pid for process in self._processes.values()]
+        if self._upstream is not None:
+            code = self._upstream.exit_code()
+            if code is not None:
+                text = describe_exit(code)
+                self._execute(self._fleet.upstream_failed(ExitCode.WORKER_DIED, text))
+            if self._upstream.pid is None:
+                return  # it is being started: nobody knows whose children are whose
+            ours.append(self._upstream.pid)
+        reap_strangers(ours)
 
     def _stop(self, reason: str, *, drain: bool) -> None:
         """Say goodbye and climb the ladder: finish, TERM, KILL."""
@@ -225,6 +260,8 @@ class Supervisor:
         for process in self._processes.values():
             process.tell(Stop(reason, returns))
         self._loop.hurry(term)
+        if self._upstream is not None and not drain:
+            self._upstream.interrupt()
         if not self._processes:
             self._loop.stop()
 
@@ -249,6 +286,8 @@ class Supervisor:
     def _clean_up(self, router: Router) -> None:
         for process in self._processes.values():
             process.signal_group(signal.SIGKILL)
+        if self._upstream is not None:
+            self._upstream.stop()
         if self._control is not None:
             self._control.close()
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import operator
 import random
 from collections.abc import Callable, Sequence
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from genserver.protocol.transport.dealt import Gate
+
     from .items import Share
 
 __all__ = ["Worker", "random_states", "set_random_states"]
@@ -27,6 +30,7 @@ class Worker:
     * ``seed``: the trainer's, or the server's.
     * ``rng``: a ``numpy.random.Generator`` seeded by (seed, worker, epoch); so are the global
       states of `random` and `numpy.random`. Another in each worker, also with ``--sharding off``.
+      A function that is called for items has it seeded anew, by (seed, item, epoch), for each.
 
     Make one yourself to run such a generator without a server: ``cubes(Worker())``. Belongs to the
     thread that runs the generator.
@@ -50,11 +54,35 @@ class Worker:
         self._stream = index if stream is None else stream
         self._goes_on = (start,) if afresh and start else ()
         self.seeks = False
-        self.rng = np.random.default_rng(self._sequence(0))
+        self._rng: np.random.Generator | None = None
+        #: The item that is worked on, of a function that is called for each.
+        self._item: int | None = None
+        #: What the streams of this pass have in common, and which workers of the stage before this
+        #: one it has; see `Open`.
+        self._group = 0
+        self._upstream = (0, 0)
+        #: Where the generator waits for what it needs.
+        self._gate: Gate | None = None
         #: Where `empty` gets its memory; the runner sets it for the generator's turn.
         self._lend: Lend | None = None
         #: The items that are this worker's, of a function that is called for each; see items.py.
         self._share: Share | None = None
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """A ``numpy.random.Generator`` of this worker's own, or of the item that it works on."""
+        if self._rng is None:
+            self._rng = np.random.default_rng(self._sequence(0))
+        return self._rng
+
+    def _begin(self, item: int) -> None:
+        """Work on an item begins: its random numbers are the same whoever does it, and when."""
+        self._item, self._rng = item, None
+        seeds = hashlib.blake2b(
+            b"%d,%d,%d" % (self.seed, self.epoch, item), digest_size=12
+        ).digest()  # numpy's own way takes ten times as long
+        random.seed(int.from_bytes(seeds[:8], "little"))
+        np.random.seed(int.from_bytes(seeds[8:], "little"))
 
     @property
     def start(self) -> int:
@@ -79,6 +107,9 @@ class Worker:
         return np.empty(sizes, dtype) if lent is None else lent
 
     def _sequence(self, purpose: int) -> np.random.SeedSequence:
+        if self._item is not None:
+            entropy = (self.seed, self._item, self.epoch)
+            return np.random.SeedSequence(entropy, spawn_key=(purpose, 1))
         entropy = (self.seed, self._stream, self.epoch, *self._goes_on)
         return np.random.SeedSequence(entropy, spawn_key=(purpose,))
 

@@ -24,6 +24,7 @@ from genserver.protocol.messages import GoAway
 from genserver.protocol.spec import ElementSpec
 from genserver.protocol.transport.loop import Loop
 from genserver.protocol.transport.platform import die_with_parent, raise_descriptor_limit
+from genserver.protocol.transport.process import end_loop
 from genserver.protocol.transport.serving import make_data_end
 from genserver.protocol.transport.sockets import Router, close_context
 
@@ -177,11 +178,14 @@ class _Process:
     def _load(self) -> None:
         target, function = self._config["target"], self._config["function"]
         if function is None:
-            source = load_source(target, self._config["arguments"])
+            source = load_source(
+                target, self._config["arguments"], self._config["stage"],
+                items=self._config["items"], concurrency=self._config["concurrency"],
+            )  # fmt: skip
         else:
             from .sent import load_sent  # most servers are sent nothing
 
-            source = load_sent(function, target)
+            source = load_sent(function, target, self._config["stage"])
         if "tensorflow" in sys.modules and self._index == 0:
             logger.warning(
                 "%s imports TensorFlow: every worker pays its start-up and about 0.5 GB of memory",
@@ -207,6 +211,7 @@ class _Process:
             self._thread.join(GOODBYE_SECONDS)
         if not self._thread.is_alive():
             self._data.close()
+            end_loop()  # which pulls from the stage before this one, where there is one
             close_context()
 
     # On the I/O thread.
@@ -241,7 +246,7 @@ class _Process:
             self._data.exchange.command(lambda: self._search(command))
         elif isinstance(command, UseSpec):
             spec = ElementSpec.from_wire(command.spec)
-            self._data.exchange.command(lambda: self._use(spec))
+            self._data.exchange.command(lambda: self._use(spec, command.upstream))
             self._data.serve(spec)
 
     def _die(self) -> None:
@@ -254,10 +259,12 @@ class _Process:
 
     # On the main thread.
 
-    def _use(self, spec: ElementSpec) -> None:
+    def _use(self, spec: ElementSpec, upstream: str) -> None:
         assert self._runner is not None  # commands wait for the runner
+        self._runner.connect(upstream)
         self._runner.use_spec(spec)
 
     def _search(self, search: Search) -> None:
         assert self._runner is not None  # commands wait for the runner
+        self._runner.connect(search.upstream)
         write_line(self._up, searched(self._runner, search, self._config["target"]))

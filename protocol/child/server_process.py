@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import ServerFailed
@@ -38,6 +38,7 @@ class ChildServer:
         seconds: float,
         cwd: str | None,
         function: bytes | None = None,
+        items: Sequence[Any] | None = None,
     ) -> None:
         """``options`` are the command line's, True for one that takes no value. ``function`` is
         what its workers run instead of importing ``target``, which then is no more than its name.
@@ -54,6 +55,8 @@ class ChildServer:
             inherited = {"--arguments-fd": theirs.enter_context(offered(arguments))}
             if function is not None:
                 inherited["--function-fd"] = theirs.enter_context(offered_bytes(function))
+            if items is not None:
+                inherited["--items-fd"] = theirs.enter_context(offered({"items": list(items)}))
             reader, inherited["--ready-fd"] = os.pipe()
             theirs.callback(os.close, inherited["--ready-fd"])
             for flag, descriptor in inherited.items():
@@ -82,6 +85,14 @@ class ChildServer:
     def pid(self) -> int:
         """The supervisor's."""
         return self._process.pid
+
+    def exit_code(self) -> int | None:
+        """The exit code once the process has ended, else None."""
+        return self._process.poll()
+
+    def interrupt(self) -> None:
+        """Have it end; does not wait."""
+        self._process.send_signal(signal.SIGINT)
 
     def stop(self, *, drain: bool) -> int:
         """End the process; its exit code."""

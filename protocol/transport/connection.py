@@ -21,8 +21,7 @@ from ..messages import Open, Status
 from ..spec import ElementSpec
 from ..stream import Delivery, PulledStream, Window
 from ..watch import GIVE_UP_AFTER
-from .core import Consumer, Core
-from .inbox import Inbox
+from .core import Consumer, Core, Sink
 from .platform import after_fork_in_child
 from .process import acquire_loop, release_loop
 
@@ -143,7 +142,7 @@ class Connection:
         return {self._core.route_to(worker).transport for worker in there}
 
     def open(
-        self, worker: int, opening: Open, spec: ElementSpec, window: Window, inbox: Inbox,
+        self, worker: int, opening: Open, spec: ElementSpec, window: Window, inbox: Sink,
         source: int, deals: Deals | None = None,
     ) -> StreamHandle:  # fmt: skip
         """Start a stream; its elements, end or failure go to ``inbox`` as ``source``.

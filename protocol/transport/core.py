@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ..endpoint import Endpoint
 from ..errors import (
@@ -45,13 +46,12 @@ from ..trainer_end import (
 from ..watch import Abandon, Action, GiveUp, Renew, Resume, Say, Watch
 from .buffers import BufferPool
 from .distance import Route, choose_route
-from .inbox import Inbox
 from .loop import Loop
 from .peer_link import PeerLink
 from .platform import has_ipc, host_id
 from .process import on_interrupt
 
-__all__ = ["Consumer", "Core"]
+__all__ = ["Consumer", "Core", "Sink"]
 
 logger = logging.getLogger("genserver")
 
@@ -61,11 +61,21 @@ STATUS_WITHIN = 2.0
 GRACE = 2.0
 
 
+class Sink(Protocol):
+    """Where a stream's elements go, as `source`; see `Inbox`. Called on the I/O thread."""
+
+    def put(self, source: int, delivery: Delivery) -> None: ...
+    def end(self, source: int) -> None: ...
+    def finish(self, source: int, item: int, count: int) -> None: ...
+    def fail(self, error: GenserverError) -> None: ...
+    def interrupt(self) -> None: ...
+
+
 @dataclass(slots=True)
 class Consumer:
     pulled: PulledStream
     spec: ElementSpec
-    inbox: Inbox
+    inbox: Sink
     source: int
 
 

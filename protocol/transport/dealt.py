@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from ..dealing import MAX_AHEAD
 from ..messages import NO_MORE, Work
 
-__all__ = ["Dealt"]
+__all__ = ["Dealt", "Gate"]
 
 #: A worker asks for one item ahead of what it does, or so many that they last for so many seconds:
 #: asking takes about 2 ms. The trainer gives none ahead where few are left (dealing.py).
@@ -23,17 +23,43 @@ AHEAD_SECONDS = 0.01
 MOST_AHEAD = 64
 
 
+class Gate:
+    """Whether a generator must wait for something before it can go on; then it has no turn."""
+
+    def __init__(self, changed: threading.Condition) -> None:
+        self.changed = changed
+        self.waiting = False
+
+    def passes(self, there: Callable[[], bool]) -> bool:
+        """The generator's thread: whether something is ``there``; if not, it waits for `open`."""
+        with self.changed:
+            self.waiting = not there()
+            return not self.waiting
+
+    def open(self) -> None:
+        """What it waits for may be there. Any thread."""
+        with self.changed:
+            self.waiting = False
+            self.changed.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        """Until it is opened, or ``seconds``: for who has nothing else to do."""
+        with self.changed:
+            self.changed.wait_for(lambda: not self.waiting, seconds)
+
+
 class Dealt:
     """One stream's items, in order."""
 
     def __init__(
-        self, first: int, ahead: int, changed: threading.Condition, notify: Callable[[bool], None]
-    ) -> None:
+        self, first: int, ahead: int, gate: Gate, notify: Callable[[bool], None]
+    ) -> None:  # fmt: skip
         """``first`` is the first ordinal; so many items ``ahead`` are always asked for, or one.
 
-        ``notify(now)`` has the I/O thread come for `news`.
+        The generator waits at ``gate``. ``notify(now)`` has the I/O thread come for `news`.
         """
-        self._changed = changed
+        self._gate = gate
+        self._changed = gate.changed
         self._notify = notify
         self._least = min(max(1, ahead), MAX_AHEAD - 1)
         self._queue: deque[Work] = deque()
@@ -47,8 +73,7 @@ class Dealt:
         self._listener: Callable[[Work], None] | None = None
         self._pace = 0.0  # seconds that an item takes
         self._began = 0.0
-        #: Whether the generator has nothing to do until something arrives.
-        self.waiting = True
+        gate.waiting = True
         #: The number of the generator's next element; set by who runs it.
         self.position: Callable[[], int] = lambda: 0
 
@@ -57,7 +82,7 @@ class Dealt:
     def give(self, work: Work) -> None:
         """An item arrived."""
         self._queue.append(work)
-        self.waiting = False
+        self._gate.waiting = False
         if self._listener is not None:
             self._listener(work)
 
@@ -81,11 +106,12 @@ class Dealt:
                 self._measure(now)
                 self._next += 1
             else:
-                work, self.waiting = None, wait
+                work, self._gate.waiting = None, wait
                 self._began = 0.0
-            ask = self._want(work) or bool(self.waiting and self._done)
+            idle = self._gate.waiting
+            ask = self._want(work) or bool(idle and self._done)
         if ask:
-            self._notify(self.waiting)
+            self._notify(idle)
         return work
 
     def head(self) -> Work | None:
@@ -105,12 +131,6 @@ class Dealt:
             self._listener = listener
             for work in self._queue:
                 listener(work)
-
-    def ready(self, there: Callable[[], bool]) -> bool:
-        """Whether something else is ``there``; if not, the generator waits for `wake`."""
-        with self._changed:
-            self.waiting = not there()
-            return not self.waiting
 
     def _measure(self, now: float) -> None:
         if self._began:

@@ -22,7 +22,7 @@ from ..messages import Open
 from ..normalize import Leaf
 from ..spec import ElementSpec
 from ..worker_end import Credit, Dropped, Event, Given, Key, Started
-from .dealt import Dealt
+from .dealt import Dealt, Gate
 
 __all__ = ["Exchange", "Failure", "Finished", "Job", "Taken"]
 
@@ -70,6 +70,8 @@ class Job:
     #: Elements and bytes made in this life, against the absolute limits of the trainer. The bytes
     #: of a half-made batch count already.
     made: int
+    #: Where the generator waits for what it needs.
+    gate: Gate
     #: The items that the trainer deals; None where it does not.
     dealt: Dealt | None = None
     made_bytes: int = 0
@@ -87,7 +89,7 @@ class Job:
     def runnable(self) -> bool:
         """Whether the trainer's credit allows one more element to be begun, or finished, and there
         is something to make it of."""
-        if self.dealt is not None and self.dealt.waiting:
+        if self.gate.waiting:
             return False
         may = self.made < self.limit and self.made_bytes < self.limit_bytes
         return (may or self.builder.midway > 0) and self.finished is None and not self.dropped
@@ -188,13 +190,6 @@ class Exchange:
             until, done = (None, ()) if job.dealt is None else job.dealt.news()
             return Taken(done, chunks, until, job.finished)
 
-    def wake(self, dealt: Dealt) -> None:
-        """What a generator waits for is there. Any thread."""
-        with self._changed:
-            dealt.waiting = False
-            self._look()
-            self._changed.notify()
-
     @property
     def keys(self) -> list[Key]:
         """The streams that are served."""
@@ -220,6 +215,10 @@ class Exchange:
     @property
     def stopping(self) -> bool:
         return self._stopping
+
+    def gate(self) -> Gate:
+        """For a generator that runs without a stream."""
+        return Gate(self._changed)
 
     def next(self, seconds: float) -> Job | Callable[[], None] | None:
         """The next thing to do: a dropped job to close, a command, a job with credit, or None."""
@@ -303,11 +302,11 @@ class Exchange:
         assert self.spec is not None  # no OPEN is accepted before the spec is known
         opening = event.opening
         builder = ChunkBuilder(self.spec, self._allocate(event.key), batch=opening.batch)
-        job = Job(event.key, opening, builder, made=opening.start)
+        job = Job(event.key, opening, builder, made=opening.start, gate=Gate(self._changed))
         if opening.work is not None:
             key = event.key
             job.dealt = Dealt(
-                opening.work, self.ahead, self._changed, lambda now: self._notify(key, now)
+                opening.work, self.ahead, job.gate, lambda now: self._notify(key, now)
             )
             self._notify(key, True)
         self._jobs[event.key] = job

@@ -22,7 +22,7 @@ from .loop import Loop
 from .platform import after_fork_in_child
 from .sockets import close_context
 
-__all__ = ["acquire_loop", "on_interrupt", "release_loop", "repeat_interrupts_in"]
+__all__ = ["acquire_loop", "end_loop", "on_interrupt", "release_loop", "repeat_interrupts_in"]
 
 logger = logging.getLogger("genserver")
 
@@ -195,7 +195,8 @@ def _before_cell(_info: object) -> None:
     _get().hook_signals()
 
 
-def _at_exit() -> None:
+def end_loop() -> None:
+    """End the thread now, whoever uses it: the process ends. The main thread."""
     if _process is not None:
         _process.exit()
 
@@ -206,5 +207,5 @@ def _forget_process() -> None:
     _making = threading.Lock()
 
 
-atexit.register(_at_exit)
+atexit.register(end_loop)
 after_fork_in_child(_forget_process)

@@ -12,7 +12,7 @@ from genserver.protocol.dealing import MAX_AHEAD, SCARCE, Deals, Items
 from genserver.protocol.errors import RemoteProtocolError
 from genserver.protocol.messages import NO_MORE, Done, End, EndAck, Item, Open, Take, Work
 from genserver.protocol.stream import Delivery, PulledStream, ServedStream, Window
-from genserver.protocol.transport.dealt import Dealt
+from genserver.protocol.transport.dealt import Dealt, Gate
 from hypothesis import Phase, event, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -355,7 +355,7 @@ def test_an_owner_that_deals_itself() -> None:
 @pytest.mark.parametrize("ahead", [0, 5, MAX_AHEAD - 1, MAX_AHEAD, 50_000])
 def test_a_worker_never_takes_too_many(ahead: int) -> None:
     """However many calls it wants to have under way, and however many of them have not ended."""
-    items = Dealt(3, ahead, threading.Condition(), lambda now: None)
+    items = Dealt(3, ahead, Gate(threading.Condition()), lambda now: None)
     trainer, _ = dealt(Items(NO_MORE, 1))
     trainer.wanted(Take(1, 3))
     for ordinal in range(3):
@@ -375,6 +375,20 @@ def test_a_worker_never_takes_too_many(ahead: int) -> None:
                 items.give(given_)
     assert trainer.deals is not None
     assert trainer.deals.dealt > MAX_AHEAD // 2
+
+
+def test_an_owner_is_told_the_total() -> None:
+    """Of the items that it deals itself, as soon as the worker finds it."""
+    told: list[int] = []
+    trainer = PulledStream(OPEN, WIDE, Deals(None, 0, on_end=told.append))
+    trainer.open()
+    for item in (0, 4, 5):
+        trainer.deal(item)
+    for message in (Done(1, 1, 0, 4), Done(1, 2, 0, 4)):
+        trainer.done(message)
+    assert told == [4, 4]
+    trainer.done(Done(1, 0, 0))
+    assert trainer.finished() == [(0, 0)]
 
 
 # All of it, between the real ends.

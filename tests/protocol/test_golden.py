@@ -129,9 +129,9 @@ MESSAGES: dict[str, tuple[int, Message, str]] = {
     ),
     "open": (
         2,
-        Open(4, 1, 3, 7, 2**64 - 1, 70_000, 16, True, 300, 2**63, (2, 6)),
-        "8da16b05a16c02a17304a16901a16e03a16507a172cfffffffffffffffffa162ce00011170a1"
-        "7a10a164c3a177cd012ca167cf8000000000000000a27570920206",
+        Open(4, 1, 3, 7, 2**64 - 1, 70_000, 16, True, 300, 2**63, (2, 6), True),
+        "8ea16b05a16c02a17304a16901a16e03a16507a172cfffffffffffffffffa162ce00011170a1"
+        "7a10a164c3a177cd012ca167cf8000000000000000a27570920206a27368c3",
     ),
     "open of a simple trainer": (
         2,

@@ -11,6 +11,7 @@ import pytest
 from genserver.protocol.messages import NO_MORE
 from genserver.server.config import ConfigError
 from genserver.server.items import Division, Items, NoItem, Reader, arguments_of
+from genserver.server.worker import Worker
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,7 +78,7 @@ def test_what_can_be_read_again_is_items(
     its number, and behind the last it is said how many there are."""
     made = items(given_)
     assert (made.total, made.first) == (total, expected[0])
-    reader = made.reader()
+    reader = made.reader(Worker())
     assert [reader.item(number) for number in range(len(expected))] == expected
     assert total_of(reader, len(expected)) == total_of(reader, len(expected) + 7) == len(expected)
 
@@ -93,7 +94,7 @@ def test_no_items_are_refused(given_: Iterable[Any]) -> None:
 def test_any_order_reads_the_same(asked: list[int], length: int, listed: bool) -> None:
     """Forwards, backwards, again, behind the end and then not."""
     made = items(list(range(100, 100 + length)) if listed else Again(range(100, 100 + length)))
-    reader = made.reader()
+    reader = made.reader(Worker())
     for number in asked:
         if number < length:
             assert reader.item(number) == 100 + number
@@ -106,7 +107,7 @@ def test_who_asks_in_order_reads_once() -> None:
     source = Again(range(100))
     made = items(source)
     assert (source.readings, source.read) == (1, 1)
-    reader = made.reader()
+    reader = made.reader(Worker())
     assert [reader.item(number) for number in (1, 3, 4, 50)] == [1, 3, 4, 50]
     assert (source.readings, source.read) == (2, 1 + 51)
     assert reader.item(49) == 49
@@ -117,13 +118,13 @@ def test_endless_items_have_no_total() -> None:
     """Any of them can be had."""
     made = items(Endless())
     assert made.total == NO_MORE
-    assert [made.reader().item(number) for number in (5, 10_000)] == [5, 10_000]
+    assert [made.reader(Worker()).item(number) for number in (5, 10_000)] == [5, 10_000]
 
 
 def test_readers_do_not_disturb_each_other() -> None:
     """Each stream reads on its own."""
     made = items(Again("abcdef"))
-    one, other = made.reader(), made.reader()
+    one, other = made.reader(Worker()), made.reader(Worker())
     assert [one.item(0), other.item(3), one.item(1), other.item(4)] == list("adbe")
 
 
@@ -138,7 +139,7 @@ def test_items_that_raise_do_so_where_they_are_read() -> None:
         def __iter__(self) -> Iterator[int]:
             return failing()
 
-    reader = items(Failing()).reader()
+    reader = items(Failing()).reader(Worker())
     assert reader.item(0) == 0
     with pytest.raises(OSError, match="no more names"):
         reader.item(1)
@@ -160,13 +161,32 @@ def test_shares_are_all_items_once(total: int, workers: int, first: int) -> None
     assert sorted(given_) == list(range(min(first * workers, total), total))
 
 
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=4), st.integers(1, 5))
+def test_shares_of_items_that_end_one_by_one(lengths: list[int], workers: int) -> None:
+    """Those of each number modulo the stride end on their own, and nobody stops before."""
+    stride = len(lengths)
+    given_: list[int] = []
+    for index in range(workers):
+        share = Division(index, workers)
+        share.stride = stride
+        while (work := share.next()).item != NO_MORE:
+            which, place = work.item % stride, work.item // stride
+            if place < lengths[which]:
+                given_.append(work.item)
+                share.done(work)
+            else:
+                share.done(work, lengths[which] * stride + which)
+    all_ = [place * stride + which for which, n in enumerate(lengths) for place in range(n)]
+    assert sorted(given_) == sorted(all_)
+
+
 def test_a_share_says_what_it_gave_last() -> None:
     """By which a generator that began before its stream is known again."""
     share = Division(2, 5)
     assert share.begun == 0
     works = list(islice(iter(share.next, None), 2))
     assert [work.ordinal for work in works] == [0, 1]
-    assert (share.begun, share.item) == (2, 7)
+    assert (share.begun, share.item, share.following) == (2, 7, 12)
 
 
 def test_a_tuple_is_several_arguments() -> None:

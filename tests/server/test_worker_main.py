@@ -20,8 +20,9 @@ from ..support.servers import eventually
 
 CONFIG = {
     "index": 0, "life": 0, "target": "made:here", "arguments": {}, "sharding": "off",
-    "recovery": "auto", "max_rerun": None, "max_items": 1, "item_timeout": None, "ipc": "",
-    "tcp": "", "function": None,
+    "recovery": "auto", "max_rerun": None, "max_items": 1,
+    "items": None, "concurrency": 1, "item_timeout": None, "ipc": "",
+    "tcp": "", "function": None, "stage": 0,
 }  # fmt: skip
 KEY = (1, 1)
 
@@ -30,6 +31,7 @@ KEY = (1, 1)
 def down(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
     """The supervisor's pipe. What would end or change the whole process is left out."""
     monkeypatch.setattr(worker_main, "close_context", lambda: None)
+    monkeypatch.setattr(worker_main, "end_loop", lambda: None)
     monkeypatch.setattr(worker_main._Process, "_die", lambda _: None)
     before = signal.getsignal(signal.SIGTERM)
     reader, writer = os.pipe()
@@ -51,7 +53,7 @@ def test_what_the_server_said_of_its_end_is_the_workers_goodbye(
             assert eventually(lambda: exchange.stopping)
         yield 1
 
-    def load(*_: Any) -> Source:
+    def load(*_: Any, **_options: Any) -> Source:
         exchange.apply(Started(KEY, Open(1, 0, 1, 0, 7)))
         exchange.apply(Credit(KEY, 10, 1000))
         return Source(lambda _: one(), False, None, -2)

@@ -132,7 +132,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     ),
     st.builds(
         Open, _u63, _u31, st.integers(1, 2**31), _u63, _u64, _u63, st.integers(0, 2**20),
-        st.booleans(), st.none() | _u63, _u64, _pairs,
+        st.booleans(), st.none() | _u63, _u64, _pairs, st.booleans(),
     ),
     st.builds(Grant, _u63, _u63, _u63, _u63),
     st.builds(End, _u63, _u63),

@@ -1,0 +1,150 @@
+"""One generator whose elements are given out by number, to several streams of one pass.
+
+Owns the generator, its random states, and the elements that somebody may still ask for. Belongs to
+the thread that runs generators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from genserver.protocol.messages import NO_MORE, Open
+
+from .items import NOTHING, NoItem
+from .kinds import Make
+from .worker import Worker, random_states, set_random_states
+
+__all__ = ["Shared", "shared_elements"]
+
+#: Elements that are kept for each stream and for those that left, by number: a worker of the next
+#: stage that dies asks again for the two that it was given last.
+KEPT, KEPT_OF_GONE = 3, 8
+
+
+class Shared:
+    """A generator for as many streams as want its elements."""
+
+    def __init__(self, make: Make, opening: Open) -> None:
+        self._make = make
+        self._opening = opening
+        #: What all its streams have in common; 0 for those that looked before there was a trainer.
+        self.group = opening.group
+        #: Streams that use it.
+        self.members = 0
+        self._generator: Iterator[Any] | None = None
+        self._worker = Worker()
+        self._states: Any = None
+        self._next = 0  # the number of the element that it gives next
+        self._kept: dict[int, Any] = {}
+        self._total = NO_MORE
+        self._error: BaseException | None = None
+
+    def fits(self, opening: Open) -> bool:
+        """Whether a stream that is opened so uses this one."""
+        ours = self._opening
+        same = (ours.index, ours.count, ours.epoch, ours.seed) == (
+            opening.index, opening.count, opening.epoch, opening.seed,
+        )  # fmt: skip
+        return same and self.group in (0, opening.group)
+
+    def take_over(self, generator: Iterator[Any], worker: Worker, states: Any, first: Any) -> None:
+        """Go on with a generator that has given its first element."""
+        self._generator, self._worker, self._states = generator, worker, states
+        self._kept[0], self._next = first, 1
+
+    def element(self, number: int) -> Any:
+        """Element ``number``, or `NOTHING` when it made one for somebody else first, who should
+        have a turn. `NoItem` behind the last; raises what the generator raised, each time."""
+        if number in self._kept:
+            return self._kept[number]
+        if self._error is not None:
+            raise self._error
+        if self._total != NO_MORE and number >= self._total:
+            raise NoItem(self._total)
+        if self._generator is None or number < self._next:
+            self._start(number)
+        reached, element = self._next, self._advance()
+        self._keep(reached, element)
+        return element if reached == number else NOTHING
+
+    def close(self) -> None:
+        """Run the generator's finally blocks; idempotent."""
+        generator, self._generator = self._generator, None
+        close = getattr(generator, "close", None)
+        if close is not None:
+            close()
+
+    def _start(self, number: int) -> None:
+        """From its beginning, or where ``number`` is, if it seeks."""
+        self.close()
+        opening = self._opening
+        self._worker = Worker(opening.index, opening.count, opening.epoch, opening.seed, number)
+        outer = random_states()
+        try:
+            self._worker.seed_globals()
+            self._states = random_states()
+        finally:
+            set_random_states(outer)
+        self._generator, self._next = self._make(self._worker), 0
+        if number:
+            first = self._advance()
+            if self._worker.seeks:
+                self._next = number + 1
+                self._keep(number, first)
+
+    def _advance(self) -> Any:
+        assert self._generator is not None  # the callers started it
+        outer = random_states()
+        set_random_states(self._states)
+        try:
+            element = next(self._generator)
+        except StopIteration:
+            self._total = self._next
+            raise NoItem(self._total) from None
+        except Exception as error:
+            self._error = error  # the end of a generator that raised is none of the data
+            raise
+        finally:
+            self._states = random_states()
+            set_random_states(outer)
+        self._next += 1
+        return element
+
+    def _keep(self, number: int, element: Any) -> None:
+        self._kept[number] = element
+        while len(self._kept) > KEPT * self.members + KEPT_OF_GONE:
+            del self._kept[min(self._kept)]
+
+    def forget(self, number: int) -> None:
+        """Nobody will ask for this element again."""
+        self._kept.pop(number, None)
+
+
+def shared_elements(shared: Shared, worker: Worker) -> Iterator[Any]:
+    """The elements that one stream is dealt, by number."""
+    _ = worker.start  # each WORK says where to begin
+    given: list[int] = []
+    while True:
+        share = worker._share
+        assert share is not None  # such streams are dealt their elements
+        work = share.next()
+        if work is None:
+            yield NOTHING
+            continue
+        if work.item == NO_MORE:
+            return
+        if work.skip:  # it has arrived
+            share.done(work)
+            continue
+        try:
+            while (element := shared.element(work.item)) is NOTHING:
+                yield NOTHING
+        except NoItem as end:
+            share.done(work, end.total)
+            continue
+        yield element
+        share.done(work)
+        given.append(work.item)
+        if len(given) > KEPT:
+            shared.forget(given.pop(0))
