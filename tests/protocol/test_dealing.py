@@ -23,7 +23,8 @@ from hypothesis.stateful import (
     rule,
 )  # fmt: skip
 
-from ..support.deals import Content, Dealing
+from ..support.deals import FAULTS, Content, Dealing
+from ..support.world import explore
 
 OPEN = Open(1, 0, 1, epoch=0, seed=5, work=0)
 WIDE = Window(100_000, 10_000_000)
@@ -401,6 +402,16 @@ contents = st.integers(1, 3).flatmap(
 windows = st.builds(Window, st.integers(1, 6), st.sampled_from([1, 20, 50, 10_000]))
 
 
+# A link that is cut has the most moments: tests/soak/test_worlds.py.
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "cut"])
+def test_every_moment_of_a_fault(fault: str) -> None:
+    """One worker, one item and the end behind it: wherever it strikes, all comes once."""
+    window = Window(1, 99)
+    reached, ends = explore(Dealing(Content([[1]]), 1, known=False, window=window, fault=fault))
+    assert reached > 500
+    assert ends > 1
+
+
 class Hands(RuleBasedStateMachine):
     """A few workers, what they share, and bad luck."""
 
@@ -416,7 +427,6 @@ class Hands(RuleBasedStateMachine):
         self, content: Content, workers: int, window: Window, batch: int, drop: bool, known: bool,
         ahead: int, eager: bool, left_out: frozenset[int],
     ) -> None:  # fmt: skip
-        self.missing = batch - 1 if batch and drop else 0
         self.dealing = Dealing(
             content, workers, known=known and content.stride == 1, window=window, batch=batch,
             drop_remainder=drop and batch > 0, ahead=ahead, eager=eager, left_out=left_out,
@@ -434,17 +444,9 @@ class Hands(RuleBasedStateMachine):
         self.dealing.work(count)
 
     @precondition(lambda self: not self.dealing.over)
-    @rule(what=st.sampled_from(["cut", "die", "vanish", "nap", "gap"]), pick=st.integers(0, 100))
+    @rule(what=st.sampled_from(FAULTS), pick=st.integers(0, 100))
     def strike(self, what: str, pick: int) -> None:
-        place = self.dealing.places[pick % len(self.dealing.places)]
-        if what in ("die", "vanish"):
-            place.replace()
-        if what == "nap":
-            place.forget()
-        if what == "gap" and place.to_trainer:
-            place.to_trainer.pop(0)
-        if what in ("cut", "die", "nap"):
-            place.lose()
+        self.dealing.take((what, pick % len(self.dealing.places)))
         event(f"struck: {what}")
 
     @invariant()
@@ -456,7 +458,7 @@ class Hands(RuleBasedStateMachine):
         if not hasattr(self, "dealing"):
             return
         assert self.dealing.settle(), "a stream never ended"
-        self.dealing.check_whole(missing=self.missing)
+        self.dealing.check()
         event(f"lives: {max(place.lives for place in self.dealing.places)}")
 
 

@@ -6,6 +6,9 @@ by itself: a test asks which steps are possible and takes one.
 
 from __future__ import annotations
 
+import hashlib
+import io
+import pickle
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +33,7 @@ from genserver.protocol.trainer_end import (
 from genserver.protocol.worker_end import Credit, Dropped, Given, Started, WorkerEnd
 from genserver.protocol.worker_end import Event as WorkerEvent
 
-__all__ = ["Content", "Dealing", "Place", "Row"]
+__all__ = ["FAULTS", "Content", "Dealing", "Place", "Row"]
 
 STREAM = 4
 KEY = (1, STREAM)
@@ -40,6 +43,8 @@ WEIGHT = 8
 Row = tuple[int, int]
 #: (what, worker)
 Step = tuple[str, int]
+#: What may go wrong.
+FAULTS = ("cut", "die", "vanish", "nap", "gap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +224,9 @@ class Place:
     def steps(self) -> Iterator[str]:
         job = self.job
         if self.to_worker:
-            yield "hear"
+            yield "to worker"
         if self.to_trainer:
-            yield "tell"
+            yield "to trainer"
         if job is not None and job.runnable:
             yield "make"
         if job is not None and (job.done or job.ready or job.asked < job.until) and not job.over:
@@ -230,10 +235,32 @@ class Place:
             yield "take"
 
     def take(self, what: str) -> None:
-        getattr(self, "_" + what)()
+        getattr(self, "_" + what.replace(" ", "_"))()
         self._collect()
 
-    def _hear(self) -> None:
+    def _cut(self) -> None:
+        self.lose()
+
+    def _die(self) -> None:
+        """And the trainer notices."""
+        self.replace()
+        self.lose()
+
+    def _vanish(self) -> None:
+        """And nobody notices, before something is said."""
+        self.replace()
+
+    def _nap(self) -> None:
+        """The worker forgets a trainer that slept."""
+        self.forget()
+        self.lose()
+
+    def _gap(self) -> None:
+        """A message is lost, and nobody notices yet."""
+        if self.to_trainer:
+            self.to_trainer.pop(0)
+
+    def _to_worker(self) -> None:
         peer = b"%d" % self.peers
         try:
             self._apply(self.worker.receive(peer, self.to_worker.pop(0), 0.0))
@@ -242,7 +269,7 @@ class Place:
                 raise
             self.worker.refuse(peer, error.reason, 0.0)
 
-    def _tell(self) -> None:
+    def _to_trainer(self) -> None:
         self._happened(self.end.receive(self.to_trainer.pop(0), 0.0))
 
     def _make(self) -> None:
@@ -313,9 +340,12 @@ class Dealing:
     def __init__(
         self, content: Content, workers: int, *, known: bool, window: Window, batch: int = 0,
         drop_remainder: bool = False, ahead: int = 1, eager: bool = False,
-        left_out: frozenset[int] = frozenset(),
+        left_out: frozenset[int] = frozenset(), fault: str = "",
     ) -> None:  # fmt: skip
-        self.content, self.left_out = content, left_out
+        """``fault`` is what may happen once, at any time."""
+        self.content, self.left_out, self.fault = content, left_out, fault
+        #: Rows of each worker that are in no batch.
+        self.missing = batch - 1 if drop_remainder else 0
         total = len(content.sizes[0]) if known else NO_MORE
         items = Items(total, workers, stride=content.stride, done=left_out)
         self.places = [
@@ -329,10 +359,28 @@ class Dealing:
             place._collect()
 
     def steps(self) -> list[Step]:
-        return [(what, place.index) for place in self.places for what in place.steps()]
+        """What may happen next: bad luck last."""
+        steps = [(what, place.index) for place in self.places for what in place.steps()]
+        if self.fault and not self.over:
+            steps += [(self.fault, place.index) for place in self.places]
+        return steps
 
     def take(self, step: Step) -> None:
+        if step[0] in FAULTS:
+            self.fault = ""
         self.places[step[1]].take(step[0])
+
+    def freeze(self) -> bytes:
+        """This world, for pickle to make again."""
+        return pickle.dumps(self, 5)
+
+    def key(self) -> bytes:
+        """The same for worlds in which the same can happen."""
+        out = io.BytesIO()
+        pickler = pickle.Pickler(out, 5)
+        pickler.fast = True  # what is equal looks equal, whether or not it is one object
+        pickler.dump([self.fault, self.places])
+        return hashlib.blake2b(out.getvalue(), digest_size=16).digest()
 
     def work(self, steps: int = 100_000) -> None:
         """All that is possible, without bad luck."""
@@ -346,6 +394,7 @@ class Dealing:
 
     def settle(self) -> bool:
         """Without more bad luck, but for links that are made anew where nothing moves any more."""
+        self.fault = ""
         for _ in range(3):
             self.work()
             if self.over:
@@ -370,16 +419,18 @@ class Dealing:
                 assert len(mine) == self.content.size(item), "finished, and not here"
                 assert not mine or mine[-1] < count, "it ended later"
 
-    def check_whole(self, *, missing: int = 0) -> None:
-        """At the end: all is there, but for so many rows of each worker."""
-        self.check()
+        if self.over:
+            self._check_whole()
+
+    def _check_whole(self) -> None:
+        """At the end: all is there, but for what is in no batch."""
         seen = [row for place in self.places for row in place.seen]
         wanted = {row for row in self.content.rows() if row[0] not in self.left_out}
-        assert len(wanted) - len(seen) <= missing * len(self.places)
+        assert len(wanted) - len(seen) <= self.missing * len(self.places)
         assert set(seen) <= wanted
         finished = [item for place in self.places for item, _ in place.finished]
         assert len(finished) == len(set(finished)), "an item is finished twice"
-        if not missing:
+        if not self.missing:
             assert sorted(finished) == sorted(set(self.content.items()) - self.left_out)
 
     def _waiting(self, place: Place) -> Iterator[Row]:
