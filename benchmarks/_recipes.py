@@ -8,6 +8,7 @@ genserver form.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import queue
 import tempfile
 import threading
@@ -19,8 +20,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from genserver.client import from_generator
+from genserver.server import Worker, stage
 
-__all__ = ["RECIPES", "Pause", "Recipe"]
+__all__ = ["RECIPES", "Pause", "Recipe", "cutter", "loader"]
 
 #: Spends so many seconds.
 Pause = Callable[[float], None]
@@ -138,6 +140,49 @@ def _volumes_in_threads(pause: Pause) -> Any:
 
 def _volumes_in_workers(pause: Pause) -> Any:
     return from_generator(_cubes(pause), tf.float32, items=[0, 1, 2], workers=3)
+
+
+# The same in two stages: three that load, three that cut, for ever or so many volumes.
+
+
+def loader(pause: Pause, volumes: int | None = None) -> Callable[[Worker], Any]:
+    """Volumes of the first stage, 1.5 s each: so many in all, or for ever."""
+
+    def load(worker: Worker) -> Any:
+        for number in itertools.count(worker.index, worker.count):
+            if volumes is not None and number >= volumes:
+                return
+            pause(1.5)
+            yield np.arange(number * 10, (number + 1) * 10)
+
+    return load
+
+
+def cutter(pause: Pause) -> Callable[[Any], Any]:
+    """Five cubes of a volume, 0.3 s each."""
+
+    def cut(volume: Any) -> Any:
+        for cube in range(5):
+            pause(0.3)
+            yield volume[cube * 2 : (cube + 1) * 2]
+
+    return cut
+
+
+def _stages_in_threads(pause: Pause) -> Any:
+    loads = loader(pause, 9)
+    volumes = SLICES([0, 1, 2]).interleave(
+        lambda number: PLAIN(lambda n: loads(Worker(int(n), 3)), tf.int64, args=(number,)),
+        cycle_length=3, block_length=1, num_parallel_calls=3,
+    )  # fmt: skip
+    return volumes.prefetch(1).interleave(
+        lambda volume: PLAIN(cutter(pause), tf.int64, args=(volume,)),
+        cycle_length=3, block_length=1, num_parallel_calls=3,
+    )  # fmt: skip
+
+
+def _stages_in_workers(pause: Pause) -> Any:
+    return from_generator(stage(loader(pause, 9), workers=3).then(cutter(pause), workers=3))
 
 
 # Document 1: 100 images with masks, 0.1 s each.
@@ -303,6 +348,7 @@ RECIPES = [
     Recipe(0, "three generators interleaved", _three_threads, _three_workers, 0.1, _SESSION),
     Recipe(0, "a method of three objects", _objects_in_threads, _objects_in_workers, 0.1, _SESSION),
     Recipe(0, "volumes and their cubes", _volumes_in_threads, _volumes_in_workers, 0.1, _SESSION),
+    Recipe(0, "the same in two stages", _stages_in_threads, _stages_in_workers, 0.1, _SESSION),
     Recipe(1, "100 pairs, two at once", _pairs_in_threads, _pairs_in_workers, 0.0),
     Recipe(2, "a thread and a queue", _queued, _slow, 0.0, _ARGUMENT),
     Recipe(2, "an async generator", _turned_by_hand, _served_async, 0.0, _ARGUMENT),

@@ -18,8 +18,11 @@ from __future__ import annotations
 
 import argparse
 import functools
+import heapq
 import json
 import os
+import random
+import signal
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -30,9 +33,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import tensorflow as tf
-from _recipes import PLAIN, RECIPES, Pause, Recipe
+from _recipes import PLAIN, RECIPES, Pause, Recipe, cutter, loader
 from _spin import calibrate, spin
 from genserver.client import from_generator
+from genserver.server import stage
 
 Figures = dict[str, Any]
 
@@ -144,6 +148,54 @@ def waiting_at_once(*, concurrency: int = 20, count: int = 1000) -> float:
     return count / one_pass(dataset, 0.0)[0]
 
 
+def stages(volumes: int | None, cubes: int) -> float:
+    """Three loaders of 1.5 s, three cutters of 0.3 s, five cubes a volume, a step of 0.1 s: the
+    longest wait in ms after the first of so many cubes."""
+    dataset = from_generator(
+        stage(loader(sleep, volumes), workers=3).then(cutter(sleep), workers=3)
+    )
+    waits = []
+    iterator = iter(dataset)
+    for _ in range(cubes):
+        asked = time.perf_counter()
+        next(iterator)
+        waits.append(time.perf_counter() - asked)
+        time.sleep(0.1)
+    return 1000 * max(waits[1:])
+
+
+def uneven(workers: int, kills: int = 0) -> float:
+    """200 items of 1 to 100 ms in random order: how many times as long as the ideal schedule, in
+    which whoever is free takes the next and nothing else takes time.
+
+    With ``kills`` so many workers are killed on the way, and each item must come once.
+    """
+
+    def load(number: int, seconds: float) -> tuple[int, int]:
+        time.sleep(seconds)
+        return number, os.getpid()
+
+    durations = [0.001 + 0.099 * number / 199 for number in range(200)]
+    items = list(enumerate(random.Random(5).sample(durations, 200)))
+    dataset = from_generator(
+        load, (tf.int64, tf.int64), items=items, workers=workers, max_restarts=100
+    )
+    free = [0.0] * workers
+    for _, seconds in items:
+        heapq.heapreplace(free, free[0] + seconds)
+    got, killed = [], set()
+    began = time.perf_counter()
+    for number, pid in dataset.as_numpy_iterator():
+        got.append(int(number))
+        if len(killed) < kills and len(got) % (200 // (kills + 1)) == 0 and pid not in killed:
+            killed.add(pid)
+            os.kill(pid, signal.SIGKILL)
+    seconds = time.perf_counter() - began
+    assert sorted(got) == list(range(200)), "an item is lost, or came twice"
+    assert len(killed) >= kills - 2, "too few were killed"
+    return seconds / max(free)
+
+
 def must_show(repeats: int) -> Figures:
     """Medians of so many runs, and all values."""
     loops = 1000 * calibrate()
@@ -153,6 +205,10 @@ def must_show(repeats: int) -> Figures:
             "pairs, 2 workers, s (wanted 5.2)": pairs(2),
             "pairs, 10 workers, s (wanted 1.2)": pairs(10),
             "async, items/s (wanted 350)": waiting_at_once(),
+            "two stages, endless, wait in ms (20)": stages(None, 60),
+            "two stages, 10 volumes, ms (205)": stages(10, 50),
+            "dealt, of the ideal (1.05)": uneven(4),
+            "dealt, 20 kills, each once": uneven(4, kills=20),
             **speedup(loops),
         }
         for name, value in found.items():

@@ -233,6 +233,8 @@ class ServedStream:
         #: Absolute limits in elements and in bytes of this life; see `Window`.
         self.limit_elements = 0
         self.limit_bytes = 0
+        #: The elements before it are used.
+        self.ack = opening.start
 
     @property
     def id(self) -> int:
@@ -305,6 +307,7 @@ class ServedStream:
             self._ring.popleft()
         while self._done and self._done[0].count < message.ack * max(1, self.opening.batch):
             self._done.popleft()  # what came behind it arrived
+        self.ack = max(self.ack, message.ack)
         self.limit_elements = max(self.limit_elements, message.elements)
         self.limit_bytes = max(self.limit_bytes, self._base + message.nbytes)
         return True

@@ -61,11 +61,13 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """A stream's absolute limits are now these: elements, and bytes of this worker's life."""
+    """A stream's absolute limits are now these: elements, and bytes of this worker's life. Those
+    before ``ack`` are used."""
 
     key: Key
     elements: int
     nbytes: int
+    ack: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +324,9 @@ class WorkerEnd:
         if stream.state is StreamState.CLOSED:
             return [self._drop(session, message.stream)]
         key = (session.token, message.stream)
-        return [Credit(key, stream.limit_elements, stream.limit_bytes)] if raised else []
+        if not raised:
+            return []
+        return [Credit(key, stream.limit_elements, stream.limit_bytes, stream.ack)]
 
     def _open(
         self, peer: bytes, session: _Session, stream: ServedStream | None, opening: Open, now: float

@@ -99,6 +99,7 @@ class Run:
         self._job = job
         self.worker._gate, self.worker._group = job.gate, job.opening.group
         self.worker._upstream = job.opening.upstream
+        self.worker._acked = lambda: job.acked
         if job.dealt is not None:
             job.dealt.position = self._position
             if self.worker._share is not None:  # it was begun before: see `begun_for`

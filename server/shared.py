@@ -6,6 +6,7 @@ the thread that runs generators.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,9 +18,9 @@ from .worker import Worker, random_states, set_random_states
 
 __all__ = ["Shared", "shared_elements"]
 
-#: Elements that are kept for each stream and for those that left, by number: a worker of the next
-#: stage that dies asks again for the two that it was given last.
-KEPT, KEPT_OF_GONE = 3, 8
+#: Elements that are kept at most, for each stream and besides: those that are not used yet, since a
+#: worker of the next stage that dies asks for them again, and those that nobody asked for yet.
+KEPT, KEPT_BESIDES = 2, 4
 
 
 class Shared:
@@ -113,7 +114,7 @@ class Shared:
 
     def _keep(self, number: int, element: Any) -> None:
         self._kept[number] = element
-        while len(self._kept) > KEPT * self.members + KEPT_OF_GONE:
+        while len(self._kept) > KEPT * self.members + KEPT_BESIDES:
             del self._kept[min(self._kept)]
 
     def forget(self, number: int) -> None:
@@ -123,9 +124,21 @@ class Shared:
 
 def shared_elements(shared: Shared, worker: Worker) -> Iterator[Any]:
     """The elements that one stream is dealt, by number."""
-    _ = worker.start  # each WORK says where to begin
-    given: list[int] = []
+    given: deque[tuple[int, int]] = deque()  # (element of the stream, its number)
+    try:
+        yield from _dealt_elements(shared, worker, given)
+    finally:
+        for _, number in given:
+            shared.forget(number)
+
+
+def _dealt_elements(
+    shared: Shared, worker: Worker, given: deque[tuple[int, int]]
+) -> Iterator[Any]:  # fmt: skip
+    place = worker.start
     while True:
+        while given and given[0][0] < worker._acked():
+            shared.forget(given.popleft()[1])
         share = worker._share
         assert share is not None  # such streams are dealt their elements
         work = share.next()
@@ -143,8 +156,7 @@ def shared_elements(shared: Shared, worker: Worker) -> Iterator[Any]:
         except NoItem as end:
             share.done(work, end.total)
             continue
+        given.append((place, work.item))
+        place += 1
         yield element
         share.done(work)
-        given.append(work.item)
-        if len(given) > KEPT:
-            shared.forget(given.pop(0))

@@ -61,6 +61,8 @@ class Worker:
         #: one it has; see `Open`.
         self._group = 0
         self._upstream = (0, 0)
+        #: How many elements of the stream its trainer has used.
+        self._acked: Callable[[], int] = lambda: 0
         #: Where the generator waits for what it needs.
         self._gate: Gate | None = None
         #: Where `empty` gets its memory; the runner sets it for the generator's turn.

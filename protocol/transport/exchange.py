@@ -77,6 +77,8 @@ class Job:
     made_bytes: int = 0
     limit: int = 0
     limit_bytes: int = 0
+    #: The trainer has used the elements before this one.
+    acked: int = 0
     #: The most bytes that the trainer ever let it run ahead.
     window: int = 0
     full: deque[Chunk] = field(default_factory=deque)
@@ -157,6 +159,7 @@ class Exchange:
                 job = self._jobs.get(event.key)
                 if job is not None:
                     job.limit, job.limit_bytes = event.elements, event.nbytes
+                    job.acked = event.ack
                     job.window = max(job.window, event.nbytes - job.made_bytes)
             elif isinstance(event, Given):
                 job = self._jobs.get(event.key)
