@@ -27,7 +27,8 @@ class Handout:
         #: What all streams of the pass are known by, to the stages of the servers.
         self.group = secrets.randbits(63) + 1
         counts = plan.workers if any(plan.upstream) else (plan.count,)
-        done = [Ranges(pairs) for pairs in finished] or [Ranges() for _ in counts]
+        # Numberings of which nothing was finished may be missing.
+        done = [Ranges(pairs) for pairs in finished] + [Ranges() for _ in counts[len(finished) :]]
         self._items = [
             Items(plan.items, count, stride=max(1, stride), done=known)
             for count, stride, known in zip(counts, plan.upstream, done, strict=False)

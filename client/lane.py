@@ -159,8 +159,7 @@ class Lane:
             if self._begun is not None and progress is not None:
                 member = self._plan.members[self._which][source]
                 space = space_of(self._plan, member)
-                batches = count // max(1, self._source.options.batch or 0)
-                progress.finish(self._begun, member.index, space, item, batches)
+                progress.finish(self._begun, member.index, space, item, count)
 
     def _open(self, plan: Plan) -> Mixer:
         if plan.spec != self._expect:

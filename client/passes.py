@@ -115,7 +115,7 @@ class Pass:
         return tuple(ranges.pairs for ranges in self._finished or ())
 
     def finish(self, worker: int, space: int, item: int, count: int) -> None:
-        """A worker was done with an item when it had made ``count`` elements."""
+        """A worker was done with an item when it had made ``count`` elements; said once of each."""
         self._ends[worker].append((count, space, item))
 
     @property

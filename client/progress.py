@@ -190,9 +190,11 @@ class Progress:
             self._changed.notify_all()
 
     def finish(self, begun: Pass, worker: int, space: int, item: int, count: int) -> None:
-        """See `Pass.finish`."""
+        """See `Pass.finish`; here ``count`` is the generator's own. The rest of a batch in which an
+        item ends is needed for it, too."""
         with self._changed:
-            begun.finish(worker, space, item, count)
+            assert self._terms is not None  # the source agreed when it was made
+            begun.finish(worker, space, item, -(-count // max(1, self._terms.batch)))
 
     def end(self, begun: Pass, worker: int, length: int) -> None:
         """See `Pass.end`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 from genserver.protocol.errors import GenserverError
@@ -88,11 +89,8 @@ class State:
         for count in self.taken:
             _check("taken", count, 2**63)
         _check("turn", self.turn, len(self.taken))
-        for pair in [pair for pairs in self.finished or () for pair in pairs]:
-            if len(pair) != 2 or pair[0] >= pair[1]:
-                raise StateError(f"a state's finished has pairs (first, end), not {pair!r}")
-            _check("finished", pair[0], 2**63)
-            _check("finished", pair[1], 2**63)
+        for pairs in self.finished or ():
+            _check_pairs(pairs)
         if sum(self.taken) > self.elements or (self.deterministic and self.repeats):
             raise StateError(
                 f"a state of {self.elements} elements cannot have {sum(self.taken)} of its workers"
@@ -167,6 +165,15 @@ def _pairs(finished: Any) -> tuple[tuple[tuple[int, int], ...], ...]:
         raise StateError(
             f"a state's finished has lists of pairs (first, end), not {finished!r}"
         ) from None
+
+
+def _check_pairs(pairs: tuple[tuple[int, int], ...]) -> None:
+    """`StateError` unless they are what `Ranges.pairs` gives."""
+    numbers = [number for pair in pairs for number in pair]
+    for number in numbers:
+        _check("finished", number, 2**63)
+    if any(len(pair) != 2 for pair in pairs) or any(a >= b for a, b in pairwise(numbers)):
+        raise StateError(f"a state's finished has rising pairs (first, end), not {pairs!r}")
 
 
 def _check(name: str, value: object, limit: int) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "MAX_HEADER",
     "MAX_RELEASED",
     "MAX_WORKERS",
+    "REQUIRED",
     "Field",
     "cut_text",
     "read",
@@ -41,15 +42,19 @@ U63 = 2**63 - 1
 
 Check = Callable[[object], Any]
 
+#: The default of a key that every header of its kind has.
+REQUIRED: Any = object()
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A header key, the message's attribute, its check, and how it is written."""
+    """A header key, the message's attribute, its check, what it is where it is left out, and how it
+    is written. What is the default is never written: who does not know a key sees only its use."""
 
     key: str
     name: str
     check: Check
-    required: bool = True
+    default: Any = REQUIRED
     write: Callable[[Any], Any] = lambda value: value
 
 
@@ -129,7 +134,7 @@ def _pair(value: object) -> tuple[int, int]:
 
 
 _stream = Field("s", "stream", _u63)
-_features = Field("f", "features", _tuple_of(_text(64), 64), required=False, write=list)
+_features = Field("f", "features", _tuple_of(_text(64), 64), default=(), write=list)
 _major = Field("v", "major", _int(0, 2**16))
 _minor = Field("w", "minor", _int(0, 2**16))
 
@@ -139,16 +144,15 @@ FIELDS: dict[Kind, tuple[Field, ...]] = {
         Field("m", "magic", _text(16)), _major, _minor, _features,
         Field("t", "session", _u64), Field("e", "fence", _u63),
         Field("o", "streams", _tuple_of(_u63, 4096), write=list),
-        Field("mb", "memory", _u63, required=False),
+        Field("mb", "memory", _u63, default=0),
     ),
     Kind.WELCOME: (
         _major, _minor, _features, Field("i", "incarnation", _u64),
-        Field("o", "streams", _optional(_tuple_of(_u63, 4096)), required=False,
-              write=lambda streams: None if streams is None else list(streams)),
+        Field("o", "streams", _optional(_tuple_of(_u63, 4096)), default=None, write=list),
     ),
     Kind.ERROR: (
         Field("c", "code", _text(64)), Field("x", "text", _text()),
-        Field("s", "stream", _optional(_u63), required=False),
+        Field("s", "stream", _optional(_u63), default=None),
     ),
     Kind.STATUS: (
         Field("st", "state", _text(32)), Field("g", "generator", _text(512)),
@@ -157,21 +161,21 @@ FIELDS: dict[Kind, tuple[Field, ...]] = {
         Field("sp", "spec", _spec, write=lambda spec: None if spec is None else spec.to_wire()),
         Field("ws", "workers", _tuple_of(_worker, MAX_WORKERS),
               write=lambda workers: [_write_worker(w) for w in workers]),
-        Field("x", "cause", _text(), required=False),
-        Field("rc", "recovery", _text(16), required=False),
-        Field("a", "arguments", _text(32), required=False),
-        Field("it", "items", _int(-1, U63), required=False),
-        Field("up", "upstream", _int(0, MAX_WORKERS), required=False),
+        Field("x", "cause", _text(), default=""),
+        Field("rc", "recovery", _text(16), default="auto"),
+        Field("a", "arguments", _text(32), default=""),
+        Field("it", "items", _int(-1, U63), default=-1),
+        Field("up", "upstream", _int(0, MAX_WORKERS), default=0),
     ),
     Kind.OPEN: (
         _stream, Field("i", "index", _int(0, 2**31)), Field("n", "count", _int(1, 2**31)),
         Field("e", "epoch", _u63), Field("r", "seed", _u64), Field("b", "start", _u63),
-        Field("z", "batch", _int(0, MAX_BATCH), required=False),
-        Field("d", "drop_remainder", _bool, required=False),
-        Field("w", "work", _optional(_u63), required=False),
-        Field("g", "group", _u64, required=False),
-        Field("up", "upstream", _pair, required=False, write=list),
-        Field("sh", "shared", _bool, required=False),
+        Field("z", "batch", _int(0, MAX_BATCH), default=0),
+        Field("d", "drop_remainder", _bool, default=False),
+        Field("w", "work", _optional(_u63), default=None),
+        Field("g", "group", _u64, default=0),
+        Field("up", "upstream", _pair, default=(0, 0), write=list),
+        Field("sh", "shared", _bool, default=False),
     ),
     Kind.GRANT: (
         _stream, Field("n", "elements", _u63), Field("b", "nbytes", _u63), Field("a", "ack", _u63),
@@ -186,7 +190,7 @@ FIELDS: dict[Kind, tuple[Field, ...]] = {
     Kind.BEAT: (),
     Kind.CLOSE: (_stream,),
     Kind.GOAWAY: (
-        Field("x", "reason", _text()), Field("b", "returns", _bool, required=False),
+        Field("x", "reason", _text()), Field("b", "returns", _bool, default=False),
     ),
     Kind.RELEASE: (
         Field("p", "slots", _tuple_of(_pair, MAX_RELEASED),
@@ -195,11 +199,11 @@ FIELDS: dict[Kind, tuple[Field, ...]] = {
     Kind.TAKE: (_stream, Field("n", "until", _u63)),
     Kind.WORK: (
         _stream, Field("o", "ordinal", _u63), Field("i", "item", _int(-1, U63)),
-        Field("b", "skip", _u63, required=False),
+        Field("b", "skip", _u63, default=0),
     ),
     Kind.DONE: (
         _stream, Field("o", "ordinal", _u63), Field("n", "count", _u63),
-        Field("t", "total", _int(-1, U63), required=False),
+        Field("t", "total", _int(-1, U63), default=-1),
     ),
 }  # fmt: skip
 
@@ -210,11 +214,14 @@ def read(kind: Kind, header: dict[str, object]) -> dict[str, Any]:
     for field in FIELDS[kind]:
         if field.key in header:
             values[field.name] = field.check(header[field.key])
-        elif field.required:
+        elif field.default is REQUIRED:
             raise RemoteProtocolError(f"header: {kind.name} lacks {field.key!r}")
+        else:
+            values[field.name] = field.default
     return values
 
 
 def write(kind: Kind, message: object) -> dict[str, object]:
     """The header of a message."""
-    return {field.key: field.write(getattr(message, field.name)) for field in FIELDS[kind]}
+    values = [(field, getattr(message, field.name)) for field in FIELDS[kind]]
+    return {field.key: field.write(value) for field, value in values if value != field.default}

@@ -103,12 +103,18 @@ class PulledStream:
     def wanted(self, message: Take) -> list[Work]:
         """The worker is free: what it is given."""
         self.state, late = advance_stream(self.state, Kind.TAKE, sending=False)
-        return [] if late else self._dealer().take(message, self._elements)
+        return [] if late else self._dealer().take(message)
 
-    def finished(self, message: Done) -> tuple[int, int] | None:
+    def done(self, message: Done) -> None:
         """The worker is done with an item; see `Deals.done`."""
         self.state, late = advance_stream(self.state, Kind.DONE, sending=False)
-        return None if late else self._dealer().done(message)
+        if not late:
+            self._dealer().done(message)
+
+    def finished(self) -> list[tuple[int, int]]:
+        """The items that ended, and whose elements are all here, since this was asked last; see
+        `Deals.finished`."""
+        return [] if self.deals is None else self.deals.finished(self._elements)
 
     def due(self) -> list[Work]:
         """Items that the worker wants and may have now."""
@@ -175,6 +181,8 @@ class PulledStream:
             raise RemoteProtocolError(
                 f"stream {self.id}: END counts {end.count} elements, {self.next} arrived"
             )
+        if self.deals is not None and not self.deals.complete:
+            raise RemoteProtocolError(f"stream {self.id}: END before the end of its items")
 
     def _deliver(self, item: Item) -> Delivery | None:
         self._received_bytes += item.chunk.nbytes
@@ -308,12 +316,14 @@ class ServedStream:
         """The stream's OPEN came again on a new link: what to send again, in order."""
         oldest = self._ring[0].first if self._ring else self.next
         known = replace(self.opening, start=opening.start, work=opening.work) == opening
+        known = known and (self.opening.work is None) == (opening.work is None)
         if not known or not oldest <= opening.start <= self.next:
             raise RemoteProtocolError(f"stream {self.id}: cannot be resumed at {opening.start}")
         self.state, _ = advance_stream(self.state, Kind.OPEN, sending=False)
         again = [sent for sent in self._ring if sent.first + sent.chunk.n > opening.start]
         self._base = again[0].before if again else self._bytes
         self.limit_bytes = self._base
+        self._done = deque(done for done in self._done if done.ordinal >= (opening.work or 0))
         items: list[Take | Done | Item | End | Fail] = [*self._done]
         if self._final is None and self._take.until:
             items.append(self._take)

@@ -69,8 +69,8 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A worker is done with an item that it was dealt: it ended where the stream's generator had
-    made ``count`` elements."""
+    """All elements of an item that a worker was dealt are here, or in the event behind this one: it
+    ended where the stream's generator had made ``count`` elements."""
 
     stream: int
     item: int
@@ -347,12 +347,13 @@ class TrainerEnd:
             self._say_all(pulled.wanted(message), now)
             return []
         if isinstance(message, Done):
-            finished = pulled.finished(message)
+            pulled.done(message)
             self._say_all(pulled.due(), now)
-            return [] if finished is None else [Finished(stream, *finished)]
+            return [Finished(stream, *finished) for finished in pulled.finished()]
         result = pulled.receive(message)
         if isinstance(result, Delivery):
-            return [Delivered(stream, result)]
+            finished = [Finished(stream, *finished) for finished in pulled.finished()]
+            return [*finished, Delivered(stream, result)]
         if isinstance(result, EndAck):
             del self._streams[stream]
             self._say(result, now)

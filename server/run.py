@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from genserver.protocol.columns import Stack
-from genserver.protocol.messages import Open
+from genserver.protocol.messages import Open, Work
 from genserver.protocol.transport.exchange import Exchange, Job
 
 from .items import NOTHING, Division
@@ -121,7 +121,8 @@ class Run:
         if dealt is None or not isinstance(share, Division):
             return dealt is None
         head = dealt.head()
-        return head is not None and share.begun == 1 and (head.item, head.skip) == (share.item, 0)
+        begun = Work(0, 0, share.item)  # its number is what `done` will say
+        return head is not None and share.begun == 1 and replace(head, stream=0) == begun
 
     def _position(self) -> int:
         """The number of the element that the generator makes next."""

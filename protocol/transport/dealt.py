@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from ..dealing import MAX_AHEAD
 from ..messages import NO_MORE, Work
 
 __all__ = ["Dealt", "Gate"]
@@ -60,9 +61,11 @@ class Dealt:
         self._gate = gate
         self._changed = gate.changed
         self._notify = notify
-        self._least = max(1, ahead)
+        self._least = min(max(1, ahead), MAX_AHEAD - 1)
         self._queue: deque[Work] = deque()
         self._next = first
+        #: So many have ended, or more.
+        self._ended = first
         #: What the I/O thread asked for, or shall.
         self._until = first + 1 + self._least
         self._asked = first
@@ -120,6 +123,7 @@ class Dealt:
         """An item ended, or with ``total`` there is none such."""
         with self._changed:
             self._done.append((work.ordinal, self.position(), total))
+            self._ended += total == NO_MORE
 
     def listen(self, listener: Callable[[Work], None]) -> None:
         """Have each item told as soon as it is there, under the lock: those that are, too."""
@@ -141,7 +145,7 @@ class Dealt:
         ahead = self._least
         if self._pace:
             ahead = max(ahead, min(MOST_AHEAD, int(AHEAD_SECONDS / max(self._pace, 1e-6))))
-        until = self._next + ahead + (work is None)
+        until = min(self._next + ahead + (work is None), self._ended + MAX_AHEAD)
         short = len(self._queue) * 2 <= ahead
         if until <= self._until or not short:
             return False

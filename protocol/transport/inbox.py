@@ -54,9 +54,9 @@ class Inbox:
             self._changed.notify_all()
 
     def finish(self, source: int, item: int, count: int) -> None:
-        """A stream is done with an item that it was dealt, where it had made ``count`` elements.
+        """An item that a stream was dealt is finished, where it had made ``count`` elements.
 
-        Before any element behind it is put.
+        Said before any element behind it is put, and once.
         """
         with self._changed:
             self._finished.append((source, item, count))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -9,12 +10,17 @@ from itertools import islice
 import numpy as np
 import pytest
 from genserver.client import Progress, State, StateError
+from genserver.client.handout import Handout, space_of
 from genserver.client.mixing import GROUP, Mixer
 from genserver.client.passes import RUNS, Pass, in_turn
+from genserver.client.plan import Member, Plan
 from genserver.client.progress import PASSES
+from genserver.client.ranges import Ranges
 from genserver.client.state import Terms
 from genserver.protocol.chunk import Chunk
-from genserver.protocol.stream import Delivery
+from genserver.protocol.messages import NO_MORE, Done, Take
+from genserver.protocol.spec import parse_spec
+from genserver.protocol.stream import Delivery, Window
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,10 +28,13 @@ from hypothesis import strategies as st
 Element = tuple[int, int, int]
 
 
-def terms(workers: int, *, deterministic: bool = True) -> Terms:
+def terms(
+    workers: int, *, deterministic: bool = True, batch: int = 0, dealt: bool = False
+) -> Terms:  # fmt: skip
     return Terms(
-        seed=5, workers=workers, batch=0, drop_remainder=False, deterministic=deterministic
-    )
+        seed=5, workers=workers, batch=batch, drop_remainder=False, deterministic=deterministic,
+        dealt=dealt,
+    )  # fmt: skip
 
 
 @dataclass
@@ -97,6 +106,111 @@ def unbroken(lengths: Sequence[Sequence[int]]) -> list[Element]:
         for worker, length in enumerate(row)
         if number < length
     ]
+
+
+#: An element of an item: (server, item, number within it); a batch is a tuple of them.
+Row = tuple[int, int, int]
+
+
+@dataclass
+class Dealt:
+    """Servers whose workers are dealt items of these sizes: all the same, or each server its own.
+
+    The order is one that the seed decides.
+    """
+
+    sizes: Sequence[Sequence[int]]
+    workers: Sequence[int]
+    known: bool = True
+    batch: int = 0
+    lanes: int = 1
+
+    @property
+    def rows(self) -> set[Row]:
+        return {
+            (space, item, number)
+            for space, sizes in enumerate(self.sizes)
+            for item, size in enumerate(sizes)
+            for number in range(size)
+        }
+
+    def plan(self) -> Plan:
+        staged = len(self.sizes) > 1
+        own = len(self.sizes[0]) if self.known and not staged else NO_MORE
+        return Plan(
+            parse_spec("int64"), 8, -2, 5,
+            tuple(
+                Member(server, worker, sum(self.workers[:server]) + worker)
+                for server, count in enumerate(self.workers)
+                for worker in range(count)
+            ),
+            Window(9, 99), "", items=own, workers=tuple(self.workers),
+            upstream=(int(staged),) * len(self.workers),
+        )  # fmt: skip
+
+    def elements(self, progress: Progress, seed: int) -> Iterator[tuple[Row, ...]]:
+        """One pass, or what is left of it."""
+        plan = self.plan()
+        agreed = terms(plan.count, deterministic=False, batch=self.batch, dealt=True)
+        progress.agree(agreed, seed_is_free=True, epoch=None)
+        return self._pass(progress, plan, random.Random(seed))
+
+    def _pass(
+        self, progress: Progress, plan: Plan, order: random.Random
+    ) -> Iterator[tuple[Row, ...]]:  # fmt: skip
+        _, begun = progress.begin(self.lanes)
+        handout = Handout(plan, begun.finished)
+        live = [self.worker(progress, begun, handout, plan, member) for member in plan.members]
+        while live:
+            worker = order.choice(live)
+            try:
+                element = next(worker)
+            except StopIteration:
+                live.remove(worker)
+            else:
+                if element is not None:
+                    yield element
+
+    def worker(
+        self, progress: Progress, begun: Pass, handout: Handout, plan: Plan, member: Member
+    ) -> Iterator[tuple[Row, ...] | None]:
+        """What one gives; None between its steps."""
+        deals, space, size = handout.deals(member), space_of(plan, member), max(1, self.batch)
+        rows: list[Row] = []
+        made = given_ = 0
+
+        def settle(done: Done) -> None:
+            deals.done(done)
+            note()
+
+        def note() -> None:
+            for item, count in deals.finished(given_ * size):
+                progress.finish(begun, member.index, space, item, count)
+
+        while True:
+            yield None
+            (work,) = deals.take(Take(1, deals.dealt + 1))
+            if work.item == NO_MORE:
+                break
+            if work.item >= len(self.sizes[space]):
+                settle(Done(1, work.ordinal, made, len(self.sizes[space])))
+                continue
+            for number in range(self.sizes[space][work.item]):
+                rows.append((space, work.item, number))
+                made += 1
+                if len(rows) == size:
+                    given_ += 1
+                    note()
+                    progress.hand(begun, member.index % self.lanes, (member.index,), 1)
+                    yield tuple(rows)
+                    rows = []
+            settle(Done(1, work.ordinal, made))
+        if rows:
+            given_ += 1
+            note()
+            progress.hand(begun, member.index % self.lanes, (member.index,), 1)
+            yield tuple(rows)
+        progress.end(begun, member.index, given_)
 
 
 tables = st.integers(1, 4).flatmap(
@@ -181,6 +295,67 @@ def test_turns_are_counted_as_they_are_taken(
     places = [(at + step) % len(left) for step in range(len(left))]
     able = [w for w in places if (known := left[w]) is None or given_[w] < known]
     assert next_turn == (able[0] if able else 0)
+
+
+dealings = st.builds(
+    Dealt,
+    st.lists(st.lists(st.integers(0, 4), max_size=6), min_size=1, max_size=1),
+    st.lists(st.integers(1, 3), min_size=1, max_size=2), st.booleans(), st.sampled_from([0, 1, 3]),
+    st.integers(1, 3),
+) | st.builds(
+    Dealt,
+    st.lists(st.lists(st.integers(0, 4), max_size=6), min_size=2, max_size=2),
+    st.lists(st.integers(1, 3), min_size=2, max_size=2), st.just(False), st.sampled_from([0, 3]),
+    st.integers(1, 3),
+)  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(
+    dealings, st.lists(st.tuples(st.integers(0, 20), st.integers(0, 5)), max_size=3),
+    st.integers(0, 2**32),
+)  # fmt: skip
+def test_where_items_are_dealt_each_is_done_or_comes_again(
+    world: Dealt, stops: list[tuple[int, int]], seed: int
+) -> None:
+    """However often training is killed: a state counts the items that were used to their end, with
+    whatever is in a batch with them, and all others come again from their beginning."""
+    used: set[Row] = set()
+    state: State | None = None
+    for stop, ahead in stops:
+        progress = Progress() if state is None else Progress.from_state(state)
+        run = list(islice(world.elements(progress, seed), stop + ahead))
+        progress.advance(len(run[:stop]))
+        used.update(row for element in run[:stop] for row in element)
+        state = State.from_json(progress.state().to_json())
+        if state.epoch:
+            assert used == world.rows
+            return
+        assert state.finished is not None
+        done = [Ranges(pairs) for pairs in state.finished]
+        finished = {row for row in world.rows if row[0] < len(done) and row[1] in done[row[0]]}
+        assert finished <= used
+        again = world.elements(Progress.from_state(state), seed + 1)
+        assert sorted(row for element in again for row in element) == sorted(world.rows - finished)
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+def test_an_item_counts_when_its_last_element_was_used(batch: int) -> None:
+    """Not when it was handed on; in batches, not before the one that its last rows are in."""
+    progress = Progress()
+    agreed = terms(1, deterministic=False, batch=batch, dealt=True)
+    progress.agree(agreed, seed_is_free=True, epoch=None)
+    _, begun = progress.begin(1)
+    progress.hand(begun, 0, (0,), 9)
+    progress.finish(begun, 0, 0, 4, 3)
+    seen = []
+    for _ in range(4):
+        state = progress.state()
+        seen.append((state.finished, state.taken, state.repeats))
+        progress.advance()
+    last = 2 if batch else 3
+    assert seen[:last] == [((), (0,), used) for used in range(last)]
+    assert seen[last] == ((((4, 5),),), (last,), 0)
 
 
 def test_a_long_history_is_forgotten_towards_repeating() -> None:

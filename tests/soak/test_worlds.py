@@ -1,13 +1,16 @@
 """The small worlds of tests/protocol/test_worlds.py with more bad luck, and more of the random ones
-there and of test_model.py: minutes of exploring."""
+there, of test_model.py and of test_dealing.py: minutes of exploring."""
 
 from __future__ import annotations
 
 import pytest
+from genserver.protocol.stream import Window
 from hypothesis import settings
 
+from ..protocol.test_dealing import Hands
 from ..protocol.test_model import PairMachine
 from ..protocol.test_worlds import Fates
+from ..support.deals import FAULTS, Content, Dealing
 from ..support.world import Faults, World, explore
 
 pytestmark = pytest.mark.soak
@@ -17,6 +20,24 @@ class TestMorePairs(PairMachine.TestCase):
     """More of the random worlds of test_model.py."""
 
     settings = settings(max_examples=2000, stateful_step_count=50)
+
+
+class TestMoreHands(Hands.TestCase):
+    """More of the random worlds of test_dealing.py."""
+
+    settings = settings(max_examples=2000, stateful_step_count=50)
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_moment_of_a_fault_while_items_are_dealt(fault: str, batch: int) -> None:
+    """One worker, three items of which one is empty, one element or batch ahead."""
+    reached, _ = explore(
+        Dealing(
+            Content([[2, 0, 1]]), 1, known=False, window=Window(1, 99), batch=batch, fault=fault
+        )
+    )
+    assert reached > 1000
 
 
 class TestMoreFates(Fates.TestCase):

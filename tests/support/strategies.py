@@ -11,6 +11,7 @@ from genserver.protocol.dtypes import DTYPES, TEXT, numpy_dtype
 from genserver.protocol.messages import (
     Beat,
     Close,
+    Done,
     End,
     EndAck,
     Error,
@@ -20,8 +21,11 @@ from genserver.protocol.messages import (
     Hello,
     Message,
     Open,
+    Release,
     Status,
+    Take,
     Welcome,
+    Work,
     WorkerStatus,
 )  # fmt: skip
 from genserver.protocol.normalize import Leaf, TextArray
@@ -107,6 +111,9 @@ def random_leaf(rng: np.random.Generator, dtype: str, shape: tuple[int, ...]) ->
 
 _u64, _u63, _u31 = st.integers(0, U64), st.integers(0, U63), st.integers(0, 2**31)
 _text = st.text(max_size=20)
+_pairs = st.tuples(_u63, _u63)
+#: A number, or that it is not known.
+_more = st.integers(-1, U63)
 _features = st.lists(_text, max_size=2).map(tuple)
 _streams = st.lists(_u63, max_size=5).map(tuple)
 _workers = st.builds(
@@ -115,14 +122,18 @@ _workers = st.builds(
 
 #: Every message but ITEM, with every field anywhere in its range.
 messages: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Hello, _u64, _u63, _streams, features=_features),
+    st.builds(Hello, _u64, _u63, _streams, features=_features, memory=_u63),
     st.builds(Welcome, _u64, features=_features, streams=st.none() | _streams),
     st.builds(Error, _text, _text, st.none() | _u63),
     st.builds(
         Status, _text, _text, st.text(max_size=16), _u64, st.integers(-2, U63), _text,
         st.none() | specs, st.lists(_workers, max_size=2).map(tuple), _text, st.text(max_size=16),
+        _text, _more, st.integers(0, 512),
     ),
-    st.builds(Open, _u63, _u31, st.integers(1, 2**31), _u63, _u64, _u63),
+    st.builds(
+        Open, _u63, _u31, st.integers(1, 2**31), _u63, _u64, _u63, st.integers(0, 2**20),
+        st.booleans(), st.none() | _u63, _u64, _pairs, st.booleans(),
+    ),
     st.builds(Grant, _u63, _u63, _u63, _u63),
     st.builds(End, _u63, _u63),
     st.builds(EndAck, _u63),
@@ -130,6 +141,10 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Beat),
     st.builds(Close, _u63),
     st.builds(GoAway, _text, st.booleans()),
+    st.builds(Release, st.lists(_pairs, max_size=3).map(tuple)),
+    st.builds(Take, _u63, _u63),
+    st.builds(Work, _u63, _u63, _more, _u63),
+    st.builds(Done, _u63, _u63, _u63, _more),
 )  # fmt: skip
 
 #: Anything that msgpack can carry.

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
 from genserver.protocol.chunk import Chunk
 from genserver.protocol.errors import RemoteProtocolError
@@ -58,7 +58,7 @@ STREAM = 1
 #: (what, worker)
 Step = tuple[str, int]
 #: Steps that are no bad luck.
-WORK = ("news", "to worker", "to trainer", "make", "take")
+WORK = ("news", "to worker", "to trainer", "make", "send", "take")
 
 
 def _quick(kind: type[Any]) -> None:
@@ -186,14 +186,8 @@ class World:
         return self
 
     def freeze(self) -> bytes:
-        """This world, for `thaw`."""
+        """This world, for pickle to make again."""
         return pickle.dumps(self, 5)
-
-    @staticmethod
-    def thaw(frozen: bytes) -> World:
-        """The world that was frozen, as often as wanted."""
-        world: World = pickle.loads(frozen)
-        return world
 
     def key(self) -> bytes:
         """The same for worlds in which the same can happen."""
@@ -462,7 +456,18 @@ class World:
             self._collect(place)
 
 
-def explore(world: World) -> tuple[int, int]:
+class Explored(Protocol):
+    """A world of which all worlds can be reached."""
+
+    def key(self) -> bytes: ...
+    def freeze(self) -> bytes: ...
+    def steps(self) -> list[Step]: ...
+    def take(self, step: Step) -> None: ...
+    def check(self) -> None: ...
+    def settle(self) -> bool: ...
+
+
+def explore(world: Explored) -> tuple[int, int]:
     """Take every step from every world that can be reached, breadth-first; how many worlds those
     are, and in how many nothing is left to do but to wait. Waiting must end everything there.
     """
@@ -472,14 +477,14 @@ def explore(world: World) -> tuple[int, int]:
     ends = 0
     while todo:
         key, frozen = todo.popleft()
-        steps = World.thaw(frozen).steps()
+        steps = _thawed(frozen).steps()
         if not any(what in WORK for what, _ in steps):
             ends += 1
-            last = World.thaw(frozen)
+            last = _thawed(frozen)
             assert last.settle(), _path(came, key)
             last.check()
         for step in steps:
-            following = World.thaw(frozen)
+            following = _thawed(frozen)
             try:
                 following.take(step)
                 following.check()
@@ -490,6 +495,12 @@ def explore(world: World) -> tuple[int, int]:
                 came[reached] = key, step
                 todo.append((reached, following.freeze()))
     return len(came), ends
+
+
+def _thawed(frozen: bytes) -> Explored:
+    """The world that was frozen, as often as wanted."""
+    world: Explored = pickle.loads(frozen)
+    return world
 
 
 def _path(came: dict[bytes, tuple[bytes, Step] | None], key: bytes) -> list[Step]:
