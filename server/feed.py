@@ -8,6 +8,7 @@ the streams. Filled by the thread of the connection, emptied by the one that run
 from __future__ import annotations
 
 import threading
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,9 +60,8 @@ class Feed:
 @dataclass(slots=True)
 class _Stream:
     handle: StreamHandle
-    #: How many items it was dealt, and the item that each element stands for.
-    dealt: int
-    items: dict[int, int]
+    #: The items that it was dealt and whose elements have not arrived, in order.
+    items: deque[int]
 
 
 class Fed:
@@ -94,9 +94,9 @@ class Fed:
         """The element that is item ``number``; `NOTHING` where it is not here yet. `NoItem` behind
         a worker's last; raises what the first stage raised."""
         share = self._worker._share
+        self._want(number)
         if isinstance(share, Dealt):
             self._listen(share)
-        self._want(number)
         if isinstance(share, Division):
             self._want(share.following, guessed=True)
         gate = self._worker._gate
@@ -173,10 +173,8 @@ class Fed:
                 self._guessed.add(number)
             source = number % self._workers
             stream = self._streams.get(source) or self._open(source)
-            stream.items[stream.dealt] = number
-            stream.dealt += 1
-            handle = stream.handle
-        handle.deal(number // self._workers)
+            stream.items.append(number)
+            stream.handle.deal(number // self._workers)
 
     def _open(self, source: int) -> _Stream:
         worker, (first, total) = self._worker, self._worker._upstream
@@ -187,7 +185,7 @@ class Fed:
         window = Window(WINDOW_ELEMENTS, WINDOW_BYTES, memory_size() // 4)
         deals = Deals(None, source, on_end=lambda total: self._end(source, total))
         handle = self._connection.open(source, opening, self._spec, window, self, source, deals)
-        made = self._streams[source] = _Stream(handle, 0, {})
+        made = self._streams[source] = _Stream(handle, deque())
         return made
 
     # The connection's thread.
@@ -200,7 +198,9 @@ class Fed:
                 return
             self._unused[id(delivery)] = delivery.n
             for row in range(delivery.skip, delivery.chunk.n):
-                number = stream.items.pop(delivery.first + row)
+                number = stream.items.popleft()
+                while number // self._workers >= self._totals.get(source, number + 1):
+                    number = stream.items.popleft()  # that one there is not
                 self._arrived[number] = (delivery, row, source)
                 if number not in self._wanted:
                     self._release(number)

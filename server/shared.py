@@ -65,6 +65,8 @@ class Shared:
             raise NoItem(self._total)
         if self._generator is None or number < self._next:
             self._start(number)
+            if number in self._kept:
+                return self._kept[number]
         reached, element = self._next, self._advance()
         self._keep(reached, element)
         return element if reached == number else NOTHING
@@ -89,10 +91,19 @@ class Shared:
             set_random_states(outer)
         self._generator, self._next = self._make(self._worker), 0
         if number:
+            self._find(number)
+
+    def _find(self, number: int) -> None:
+        """Whether the first element is that one, of a generator that seeks, or element 0."""
+        try:
             first = self._advance()
-            if self._worker.seeks:
-                self._next = number + 1
-                self._keep(number, first)
+        except NoItem:
+            # Of one that seeks nobody knows how far it would have come.
+            self._total = number if self._worker.seeks else 0
+            raise NoItem(self._total) from None
+        place = number if self._worker.seeks else 0
+        self._next = place + 1
+        self._keep(place, first)
 
     def _advance(self) -> Any:
         assert self._generator is not None  # the callers started it
@@ -101,7 +112,7 @@ class Shared:
         try:
             element = next(self._generator)
         except StopIteration:
-            self._total = self._next
+            self._generator, self._total = None, self._next
             raise NoItem(self._total) from None
         except Exception as error:
             self._error = error  # the end of a generator that raised is none of the data
@@ -115,7 +126,7 @@ class Shared:
     def _keep(self, number: int, element: Any) -> None:
         self._kept[number] = element
         while len(self._kept) > KEPT * self.members + KEPT_BESIDES:
-            del self._kept[min(self._kept)]
+            del self._kept[min(self._kept.keys() - {number})]
 
     def forget(self, number: int) -> None:
         """Nobody will ask for this element again."""
