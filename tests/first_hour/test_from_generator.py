@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from genserver.client import CannotSend, OptionError, ServerFailed, from_generator
 from genserver.protocol.errors import SpecError
+from genserver.server import stage
 
 from ..support.processes import alive, eventually, processes_of, program
 
@@ -473,3 +474,60 @@ def test_a_script_needs_no_guard_and_leaves_nothing(
             assert trainer.wait(30) == 0
         assert eventually(lambda: not any(map(alive, [*servers, *workers])))
     assert eventually(lambda: list(runtime_folder.iterdir()) == [])
+
+
+# Two stages.
+
+
+def test_two_stages_of_closures_in_a_script() -> None:
+    """Lambdas and what they close over; any structure goes from one to the other."""
+    level = 7
+    pipeline = stage(
+        lambda number: {"scan": np.full((4, 4), number + level), "name": f"scan {number}"},
+        items=range(5), workers=2,
+    ).then(lambda volume: (volume["scan"][0, :2], volume["name"]))  # fmt: skip
+    dataset = from_generator(pipeline)
+    for _ in range(2):
+        got = sorted((scan.numpy().tolist(), name.numpy()) for scan, name in dataset)
+        assert got == [([n + level] * 2, b"scan %d" % n) for n in range(5)]
+
+
+def test_what_two_stages_declare_is_of_the_second() -> None:
+    """The types and shapes of the trainer's elements; the first stage's are found."""
+    pipeline = stage(range(3)).then(lambda number: [number, number + 0.5])
+    dataset = from_generator(pipeline, output_signature=tf.TensorSpec((2,), tf.float32))
+    assert dataset.element_spec == tf.TensorSpec((2,), tf.float32)
+    assert [pair.numpy().tolist() for pair in dataset] == [[n, n + 0.5] for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"args": (1,)}, "a pipeline says itself what its stages are called with"),
+        ({"items": [1]}, "a pipeline says itself"),
+        ({"unbatch": True}, "a pipeline says itself"),
+        ({"workers": 3}, "the pipeline's last stage says workers=1: leave workers out"),
+    ],
+)
+def test_what_a_pipeline_does_not_take_is_said(given: dict[str, Any], match: str) -> None:
+    """Before anything is started."""
+    with pytest.raises(OptionError, match=match):
+        from_generator(stage([1]).then(int), **given)
+    with pytest.raises(OptionError, match="that is one stage alone"):
+        from_generator(stage([1]))
+    with pytest.raises(OptionError, match="a list_iterator that exists already"):
+        from_generator(stage(iter([1])).then(int))
+
+
+def test_both_stages_go_with_the_dataset() -> None:
+    """No process is left."""
+    before = set(processes_of(os.getpid()))
+    dataset = from_generator(stage(range(3)).then(lambda number: number))
+    assert sorted(int(n) for n in dataset) == [0, 1, 2]
+    (server,) = set(processes_of(os.getpid())) - before
+    inner = [pid for pid in processes_of(server) if processes_of(pid)]
+    ours = [server, *processes_of(server), *processes_of(inner[0])]
+    assert len(ours) == 4
+    del dataset
+    gc.collect()
+    assert eventually(lambda: not any(map(alive, ours)))
