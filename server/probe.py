@@ -7,7 +7,7 @@ from typing import Any
 
 from genserver.protocol.endpoint import Endpoint, parse_endpoint
 from genserver.protocol.errors import EndpointError, Unreachable
-from genserver.protocol.messages import Status, WorkerStatus
+from genserver.protocol.messages import NO_MORE, Status, WorkerStatus
 from genserver.protocol.transport.connection import connect
 from genserver.protocol.transport.distance import choose_route
 from genserver.protocol.transport.sockets import check_reachable, check_safe
@@ -60,6 +60,8 @@ def _report(endpoint: Endpoint, status: Status) -> dict[str, Any]:
         "element_spec": None if status.spec is None else str(status.spec),
         "cardinality": cardinality,
         "sharding": status.sharding,
+        "items": status.items if status.items != NO_MORE else None,
+        "first_stage_workers": status.upstream,
         "seed": status.seed,
         "recovery": status.recovery,
         "workers": [
@@ -88,6 +90,13 @@ def _transport(endpoint: Endpoint, status: Status, worker: WorkerStatus) -> str:
     return f"{through}{route.endpoint}" + (f" ({route.why})" if route.why else "")
 
 
+def _dealt(report: dict[str, Any]) -> str:
+    """What is dealt to the workers, where something is."""
+    if report["first_stage_workers"]:
+        return f", the elements of a first stage of {report['first_stage_workers']} workers"
+    return "" if report["items"] is None else f", of {report['items']} items"
+
+
 def _format(report: dict[str, Any]) -> str:
     lines = [
         f"{report['endpoint']}: {report['state']}"
@@ -95,7 +104,7 @@ def _format(report: dict[str, Any]) -> str:
         f"  generator    {report['generator']}",
         f"  element      {report['element_spec'] or 'not known yet'}",
         f"  cardinality  {report['cardinality']}",
-        f"  sharding     {report['sharding']}",
+        f"  sharding     {report['sharding']}{_dealt(report)}",
         f"  seed         {report['seed']}",
         f"  recovery     {report['recovery']}",
     ]

@@ -161,6 +161,17 @@ def test_probe_reports_what_is_served(serve: Serve) -> None:
     assert all(w["transport"].startswith(near) for w in report["workers"])
     text = genserver("probe", server.endpoint).stdout
     assert "worker 1     ready" in text
+    assert (report["items"], report["first_stage_workers"]) == (None, 0)
+
+
+def test_probe_reports_what_is_dealt(serve: Serve) -> None:
+    """How many items, or the workers of the first stage."""
+    items = serve("dealt:load", items=range(5))
+    assert json.loads(genserver("probe", items.endpoint, "--json").stdout)["items"] == 5
+    assert "sharding     dynamic, of 5 items" in genserver("probe", items.endpoint).stdout
+    pipeline = serve("dealt:uneven")
+    text = genserver("probe", pipeline.endpoint).stdout
+    assert "sharding     dynamic, the elements of a first stage of 3 workers" in text
 
 
 def test_the_start_up_line_says_how_to_connect(runtime_folder: Path) -> None:
