@@ -6,6 +6,7 @@ the thread that runs generators.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -18,9 +19,14 @@ from .worker import Worker, random_states, set_random_states
 
 __all__ = ["Shared", "shared_elements"]
 
+logger = logging.getLogger("genserver")
+
 #: Elements that are kept at most, for each stream and besides: those that are not used yet, since a
 #: worker of the next stage that dies asks for them again, and those that nobody asked for yet.
 KEPT, KEPT_BESIDES = 2, 4
+#: At the beginning of a pass several streams ask for one of the first elements each, in any order:
+#: whoever asks for one before this has it begin with element 0. Those between are kept.
+EARLY = 8
 
 
 class Shared:
@@ -64,7 +70,7 @@ class Shared:
         if self._total != NO_MORE and number >= self._total:
             raise NoItem(self._total)
         if self._generator is None or number < self._next:
-            self._start(number)
+            self._start(0 if number < EARLY and self._states is None else number)
             if number in self._kept:
                 return self._kept[number]
         reached, element = self._next, self._advance()
@@ -102,6 +108,11 @@ class Shared:
             self._total = number if self._worker.seeks else 0
             raise NoItem(self._total) from None
         place = number if self._worker.seeks else 0
+        if place < number:
+            logger.warning(
+                "runs %d elements of the first stage again to go on at element %d; a generator "
+                "that begins at worker.start saves that", number, number,
+            )  # fmt: skip
         self._next = place + 1
         self._keep(place, first)
 

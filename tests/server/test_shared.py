@@ -68,6 +68,16 @@ def test_what_is_asked_for_in_order_is_made_once() -> None:
     assert made.made == list(range(9))
 
 
+@pytest.mark.parametrize("seeks", [False, True])
+def test_a_pass_may_begin_in_any_order(seeks: bool) -> None:
+    """The first few elements are asked for by several streams at once: each is made once."""
+    made = Counted(seeks=seeks)
+    shared = Shared(made, OPENING)
+    shared.members = 3
+    assert [number_of(shared, number) for number in (5, 2, 0, 7, 3, 1, 4, 6)]
+    assert made.made == list(range(8))
+
+
 def test_what_is_skipped_is_kept_for_whoever_asks_later_and_bounded() -> None:
     """So many, the latest."""
     made = Counted(seeks=False)
