@@ -24,6 +24,8 @@ logger = logging.getLogger("genserver")
 #: Elements that are kept at most, for each stream and besides: those that are not used yet, since a
 #: worker of the next stage that dies asks for them again, and those that nobody asked for yet.
 KEPT, KEPT_BESIDES = 2, 4
+#: Elements that a stream asks for before there is a trainer: the first, and the next.
+SPECULATIVE = 2
 #: At the beginning of a pass several streams ask for one of the first elements each, in any order:
 #: whoever asks for one before this has it begin with element 0. Those between are kept.
 EARLY = 8
@@ -157,7 +159,10 @@ def shared_elements(shared: Shared, worker: Worker) -> Iterator[Any]:
 def _dealt_elements(
     shared: Shared, worker: Worker, given: deque[tuple[int, int]]
 ) -> Iterator[Any]:  # fmt: skip
-    place = worker.start
+    place = first = worker.start
+    # Who looked before there was a trainer has the first one, and the next by guess: another may be
+    # dealt that. They are kept until there is no room.
+    guessed = SPECULATIVE if worker._group == 0 else 0
     while True:
         while given and given[0][0] < worker._acked():
             shared.forget(given.popleft()[1])
@@ -178,7 +183,8 @@ def _dealt_elements(
         except NoItem as end:
             share.done(work, end.total)
             continue
-        given.append((place, work.item))
+        if place >= first + guessed:
+            given.append((place, work.item))
         place += 1
         yield element
         share.done(work)

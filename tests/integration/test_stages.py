@@ -9,6 +9,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,8 @@ def in_order(got: list[tuple[int, int]]) -> bool:
 
 
 @pytest.fixture
-def pairs(serve: Serve) -> Server:
-    return serve("dealt:pairs")
+def pairs(shared: Serve) -> Server:
+    return shared("dealt:pairs")
 
 
 def processes(server: Server) -> list[int]:
@@ -59,10 +60,10 @@ def processes(server: Server) -> list[int]:
 @pytest.mark.parametrize("name", ["pairs", "uneven"])
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_each_volume_is_cut_once_and_its_cubes_come_in_order(
-    serve: Serve, name: str, deterministic: bool
+    shared: Serve, name: str, deterministic: bool
 ) -> None:
     """Whatever the numbers of workers, in every pass; a volume is a dict with a text, read-only."""
-    server = serve(f"dealt:{name}")
+    server = shared(f"dealt:{name}")
     with Client(server.endpoint, deterministic=deterministic) as client:
         for _ in range(3):
             got = numbers(client)
@@ -160,15 +161,21 @@ def test_a_first_stage_that_cannot_begin_is_said_once(
     assert "no archive at all, worker 0" in capfd.readouterr().err
 
 
-def test_all_workers_of_both_stages_are_ready_with_an_element(
-    serve: Serve, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+def test_all_workers_of_both_stages_have_something_when_the_server_is_ready(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before a trainer comes: the first volumes and the first cubes are made."""
-    server = serve("dealt:slowly")
+    """Each has made its first element before any trainer comes, which none makes again."""
+    notes = tmp_path / "notes"
+    monkeypatch.setenv("GENSERVER_TEST_NOTES", str(notes))
+    server = serve("dealt:noted")
+    first = {"load scan 0", "load scan 1", "cut scan 0", "cut scan 1"}
+    assert first <= set(notes.read_text().splitlines())
     with Client(server.endpoint) as client:
-        first = list(islice(client, 2))
-    assert {int(told[0]) for _, told in first} == {0, 1}
-    assert {int(told[1]) for _, told in first} == {0}
+        assert sorted(numbers(client)) == cubes_of(10)
+    made = notes.read_text().splitlines()
+    assert sorted(made) == sorted(
+        f"{what} scan {number}" for what in ("load", "cut") for number in range(10)
+    )
 
 
 @pytest.fixture

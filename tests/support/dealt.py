@@ -78,6 +78,23 @@ def broken(worker: Worker) -> Iterator[dict[str, Any]]:
     raise OSError("the archive is damaged")
 
 
+def note(text: str) -> None:
+    """A line in the file that a test reads."""
+    with open(os.environ["GENSERVER_TEST_NOTES"], "a") as file:
+        file.write(f"{text}\n")
+
+
+def noted_volumes(worker: Worker) -> Iterator[dict[str, Any]]:
+    for volume in volumes(worker):
+        note(f"load {volume['name']}")
+        yield volume
+
+
+def noted_cubes(worker: Worker, scan: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+    note(f"cut {scan['name']}")
+    yield from cubes(worker, scan)
+
+
 def refusing(scan: dict[str, Any]) -> Iterator[int]:
     if scan["name"] == "scan 3":
         raise ValueError("no brain in it")
@@ -97,4 +114,5 @@ for_ever = stage(endless, workers=2).then(cubes, workers=2)
 damaged = stage(broken, workers=2).then(cubes, workers=2)
 picky = stage(volumes, workers=2).then(refusing, workers=2)
 hopeless = stage(first_cannot, workers=2).then(cubes, workers=2)
+noted = stage(noted_volumes, workers=2).then(noted_cubes, workers=2)
 alone = stage(volumes, workers=2)
