@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from genserver.protocol.child.sent import Sent
-from genserver.protocol.child.stages import Pipeline, Stage, owner_of
+from genserver.protocol.child.stages import Pipeline, Stage, name_of, owner_of
 
 from .options import OptionError, PullOptions
 from .private_server import PrivateServer, refuse_in_worker
-from .sending import name_of, packed
+from .sending import packed
 from .tf_errors import as_tf_data_has_it
 from .typed import ClientOptions, GeneratorOptions
 

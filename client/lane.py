@@ -6,6 +6,7 @@ longer than it is asked to: a TensorFlow thread that waits can neither be cancel
 
 from __future__ import annotations
 
+import secrets
 import time
 from dataclasses import replace
 
@@ -49,6 +50,9 @@ class Lane:
         self._group = group
         self._inbox = Inbox(0)
         self._mixer: Mixer | None = None
+        #: What a pass is known by to the stages of a server, where nothing is dealt and there is
+        #: one lane.
+        self._pass_group = secrets.randbits(63) + 1
         self._plan: Plan | None = None
         self._error: GenserverError | None = None
         self._repeats = Repeats()
@@ -194,6 +198,8 @@ class Lane:
             opening = replace(
                 opening, work=0, group=handout.group, upstream=handout.upstream(member)
             )  # fmt: skip
+        elif any(plan.upstream):
+            opening = replace(opening, group=self._pass_group)
         connection = self._reach.connections[member.server]
         return connection.open(
             member.worker, opening, plan.spec, plan.window, self._inbox, source, deals

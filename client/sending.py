@@ -8,7 +8,6 @@ choose them would run code there.
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from typing import Any
 from genserver.protocol.child.sent import Sent
 from genserver.protocol.errors import GenserverError
 
-__all__ = ["CannotSend", "name_of", "packed"]
+__all__ = ["CannotSend", "packed"]
 
 #: How deep an object is looked into for the part that cannot be sent.
 DEEPEST = 4
@@ -36,15 +35,6 @@ class CannotSend(GenserverError, TypeError):
             f"{what or self.target} cannot be sent to a worker process: {self.reason}. Make it "
             "inside the generator, or give its parts as args="
         )
-
-
-def name_of(function: Any) -> str:
-    """MODULE:NAME of what is served, for messages."""
-    inner = function
-    while isinstance(inner, functools.partial):
-        inner = inner.func
-    named = inner if hasattr(inner, "__qualname__") else type(inner)
-    return f"{getattr(named, '__module__', None) or '__main__'}:{named.__qualname__}"
 
 
 def packed(target: str, sent: Sent) -> bytes:

@@ -7,9 +7,10 @@ the streams. Filled by the thread of the connection, emptied by the one that run
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from genserver.protocol.dealing import Deals
@@ -59,9 +60,21 @@ class Feed:
 
 @dataclass(slots=True)
 class _Stream:
+    """One to a first-stage worker."""
+
     handle: StreamHandle
     #: The items that it was dealt and whose elements have not arrived, in order.
-    items: deque[int]
+    items: deque[int] = field(default_factory=deque)
+    #: What arrived and was not given back, in order, and how many of its elements are not done.
+    deliveries: deque[tuple[Delivery, list[int]]] = field(default_factory=deque)
+
+    def release(self, delivery: Delivery) -> None:
+        """One element less is needed. They are given back in order."""
+        for known, unused in self.deliveries:
+            if known is delivery:
+                unused[0] -= 1
+        while self.deliveries and self.deliveries[0][1][0] == 0:
+            self.handle.took(self.deliveries.popleft()[0])
 
 
 class Fed:
@@ -77,12 +90,15 @@ class Fed:
         self._spec: ElementSpec = status.spec
         self._workers = self.stride = len(status.workers)
         self._lock = threading.Lock()
+        #: By first-stage worker, and by the number that the connection knows each by.
         self._streams: dict[int, _Stream] = {}
+        self._numbered: dict[int, _Stream] = {}
+        self._numbers = itertools.count()
+        self._group = worker._group
         self._wanted: set[int] = set()
         #: Of those, what was asked for ahead, before anybody dealt it to this worker.
         self._guessed: set[int] = set()
-        self._arrived: dict[int, tuple[Delivery, int, int]] = {}  # with row and first-stage worker
-        self._unused: dict[int, int] = {}  # rows of a delivery that are not done, by its id
+        self._arrived: dict[int, tuple[Delivery, int, _Stream]] = {}  # with the row
         self._totals: dict[int, int] = {}
         self._error: GenserverError | None = None
         self._listens: object = None
@@ -95,6 +111,7 @@ class Fed:
         a worker's last; raises what the first stage raised."""
         share = self._worker._share
         self._want(number)
+        self._follow()
         if isinstance(share, Dealt):
             self._listen(share)
         if isinstance(share, Division):
@@ -124,8 +141,29 @@ class Fed:
         with self._lock:
             self._closed = True
             streams, self._streams = self._streams, {}
+            self._numbered.clear()
         for stream in streams.values():
             stream.handle.close()
+
+    def _follow(self) -> None:
+        """What began before there was a trainer belongs to his pass from now on: the streams are
+        opened anew, as that pass's. So passes of two trainers never share a generator."""
+        with self._lock:
+            if self._closed or self._group == self._worker._group:
+                return
+            self._group = self._worker._group
+            old, self._streams = self._streams, {}
+            self._numbered.clear()
+            for source, stream in old.items():
+                made = self._open(source)  # before the other is closed: the generator goes on
+                for number in stream.items:
+                    if number in self._guessed:
+                        self._guessed.discard(number)
+                        self._wanted.discard(number)
+                    else:
+                        made.items.append(number)
+                        made.handle.deal(number // self._workers)
+                stream.handle.close()
 
     def _listen(self, share: Dealt) -> None:
         """Ask for what the worker is dealt as soon as it is."""
@@ -146,6 +184,8 @@ class Fed:
             return
         self._want(work.item)
         with self._lock:  # those before it were dealt to others
+            if self._closed:
+                return
             for number in [guess for guess in self._guessed if guess < work.item]:
                 self._guessed.discard(number)
                 if number in self._arrived:
@@ -154,13 +194,10 @@ class Fed:
                     self._wanted.discard(number)  # and given back when it arrives
 
     def _release(self, number: int) -> None:
-        """Under the lock: a delivery is given back with the last of its elements."""
-        delivery, _, source = self._arrived.pop(number)
+        """Under the lock."""
+        delivery, _, stream = self._arrived.pop(number)
         self._wanted.discard(number)
-        self._unused[id(delivery)] -= 1
-        if self._unused[id(delivery)] == 0:
-            del self._unused[id(delivery)]
-            self._streams[source].handle.took(delivery)
+        stream.release(delivery)
 
     def _want(self, number: int, *, guessed: bool = False) -> None:
         with self._lock:
@@ -180,31 +217,38 @@ class Fed:
         worker, (first, total) = self._worker, self._worker._upstream
         opening = Open(
             0, first + source, total or self._workers, worker.epoch, worker.seed, work=0,
-            group=worker._group, shared=True,
+            group=self._group, shared=True,
         )  # fmt: skip
         window = Window(WINDOW_ELEMENTS, WINDOW_BYTES, memory_size() // 4)
         deals = Deals(None, source, on_end=lambda total: self._end(source, total))
-        handle = self._connection.open(source, opening, self._spec, window, self, source, deals)
-        made = self._streams[source] = _Stream(handle, deque())
+        number = next(self._numbers)
+        handle = self._connection.open(source, opening, self._spec, window, self, number, deals)
+        made = self._streams[source] = self._numbered[number] = _Stream(handle)
         return made
 
     # The connection's thread.
 
     def put(self, source: int, delivery: Delivery) -> None:
-        """Elements of a first-stage worker arrived."""
+        """Elements of a first-stage worker arrived, on the stream of that number."""
         with self._lock:
-            stream = self._streams.get(source)
+            stream = self._numbered.get(source)
             if stream is None:
                 return
-            self._unused[id(delivery)] = delivery.n
+            stream.deliveries.append((delivery, [delivery.n]))
             for row in range(delivery.skip, delivery.chunk.n):
-                number = stream.items.popleft()
-                while number // self._workers >= self._totals.get(source, number + 1):
-                    number = stream.items.popleft()  # that one there is not
-                self._arrived[number] = (delivery, row, source)
+                number = self._next_of(stream)
+                self._arrived[number] = (delivery, row, stream)
                 if number not in self._wanted:
                     self._release(number)
         self._wake()
+
+    def _next_of(self, stream: _Stream) -> int:
+        """The item whose element comes next: the first one that there is."""
+        while True:
+            number = stream.items.popleft()
+            total = self._totals.get(number % self._workers)
+            if total is None or number // self._workers < total:
+                return number
 
     def end(self, source: int) -> None:
         """A stream ended, which none does before it is closed."""

@@ -27,6 +27,7 @@ from genserver.protocol.transport.serving import DataEnd, make_data_end
 from genserver.protocol.transport.sockets import Router, check_safe
 
 from .actions import Abort, Action, Publish, Ready, Tell
+from .answers import loaded, searched
 from .config import ConfigError, ServeConfig
 from .exit_codes import ExitCode
 from .fleet import Fleet
@@ -34,7 +35,7 @@ from .private_folder import PrivateFolder
 from .progress_page import ProgressPage
 from .reports import Bound, Report, Search, UseSpec
 from .run import Rules
-from .runner import Runner, StopRequested, loaded, searched
+from .runner import Runner, StopRequested
 from .source import load_source
 
 __all__ = ["InProcess"]

@@ -103,6 +103,11 @@ def items_maker(
     gives are the elements.
     """
     coroutine, several = is_coroutine(function), yields(function)
+    if coroutine and isinstance(items, Feed):
+        raise ConfigError(
+            f"{target} is an async function that makes one element, and a second stage works on "
+            "one after the other: make it a plain function, or yield"
+        )
     many = call_maker(function, call, target) if several else None
 
     def elements_of(worker: Worker, item: Any) -> Iterator[Any]:

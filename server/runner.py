@@ -15,25 +15,23 @@ from typing import Any
 
 import numpy as np
 from genserver.protocol.columns import Shape
-from genserver.protocol.errors import ElementError, GeneratorError
+from genserver.protocol.errors import ElementError, GeneratorError, GenserverError
 from genserver.protocol.messages import Open
 from genserver.protocol.normalize import Normalizer, infer_spec, retyped
 from genserver.protocol.spec import ElementSpec
 from genserver.protocol.transport.exchange import Exchange, Failure, Job
 from genserver.protocol.worker_end import Key
 
-from .exit_codes import ExitCode
 from .failures import kind_of, refusal_text, text_of, user_traceback
 from .items import NOTHING
 from .progress_page import ProgressPage
-from .reports import Empty, Failed, Found, Loaded, Search, Warm
 from .rerun import Refusal
 from .run import Exhausted, Rules, Run
 from .shared import Shared, shared_elements
 from .source import Source
 from .worker import random_states, set_random_states
 
-__all__ = ["Runner", "StopRequested", "loaded", "searched"]
+__all__ = ["Runner", "StopRequested"]
 
 logger = logging.getLogger("genserver")
 
@@ -76,6 +74,8 @@ class Runner:
         finally:
             for run in [*self._runs.values(), self._spare[1] if self._spare else None]:
                 self._close(run)
+            for shared in self._shared:
+                self._end(shared)
 
     @property
     def worn(self) -> bool:
@@ -86,6 +86,11 @@ class Runner:
         if self._left is None or self._left > 0:
             return False
         return not any(run.unfinished for run in self._runs.values())
+
+    @property
+    def name(self) -> str:
+        """What it runs, where that is not the server's target."""
+        return self._source.name
 
     @property
     def seeks(self) -> bool:
@@ -140,6 +145,7 @@ class Runner:
     def _do(self, work: Job | Callable[[], None] | None) -> None:
         if isinstance(work, Job) and work.dropped:
             self._close(self._runs.pop(work.key, None))
+            self._sweep()
         elif isinstance(work, Job):
             self._advance(work)
         elif work is not None:
@@ -172,7 +178,8 @@ class Runner:
             self._finish(job, Failure(job.element, refusal.kind, str(refusal), ""))
             return False
         except BaseException as error:  # noqa: BLE001  # the user's code may raise anything
-            self._finish(job, self._failure(error, job.element))
+            place = job.element if run.shared is None else run.shared.next
+            self._finish(job, self._failure(error, place))
             return False
         if value is NOTHING:
             return False
@@ -277,20 +284,27 @@ class Runner:
         """The generator that a stream has with others of its group."""
         found = next((shared for shared in self._shared if shared.fits(opening)), None)
         if found is None:
-            found = Shared(self._source.make, opening)
+            found = Shared(self._source.make, opening, divided=self._rules.divided)
             self._shared.append(found)
             if self._spare is not None and found.fits(self._spare[0]):
                 self._spare[1].give_to(found)
+                self._spare = None
+            elif self._spare is not None and opening.group:
+                self._close(self._spare[1])  # another seed or number of workers is wanted
                 self._spare = None
         found.group = found.group or opening.group
         found.members += 1
         return found
 
-    def _leave(self, shared: Shared) -> None:
-        shared.members -= 1
-        if shared.members == 0:
-            self._shared.remove(shared)
-            shared.close()
+    def _sweep(self) -> None:
+        """Close the generators that no stream shares any more, nor one that has yet to begin."""
+        if not self._shared:
+            return
+        openings = [opening for opening in self._exchange.openings if opening.shared]
+        for shared in [one for one in self._shared if one.members == 0]:
+            if not any(map(shared.fits, openings)):
+                self._shared.remove(shared)
+                self._end(shared)
 
     def _switch_to(self, run: Run) -> None:
         """Give a generator the global random states that it left behind."""
@@ -309,6 +323,7 @@ class Runner:
         if failure is not None:
             _log(failure, job.opening.epoch)
         self._exchange.finish(job, failure)
+        self._sweep()
 
     def _close(self, run: Run | None) -> None:
         if run is None:
@@ -316,10 +331,13 @@ class Runner:
         self._most = max(self._most, run.gave)
         if self._current is run:
             self._current = None
+        self._end(run)
+        if run.shared is not None:
+            run.shared.members -= 1
+
+    def _end(self, generator: Run | Shared) -> None:
         try:
-            run.close()
-            if run.shared is not None:
-                self._leave(run.shared)
+            generator.close()
         except Exception:
             logger.exception("the generator raised while it was being closed")
 
@@ -331,6 +349,8 @@ class Runner:
             where = f"worker {error.worker}, epoch {error.epoch}, element {error.element}"
             text = f"{error.text} [first stage: {where}]"
             return Failure(element, error.kind, text, error.traceback)
+        if isinstance(error, GenserverError) and self._source.feed is not None:
+            return Failure(element, kind_of(error), f"{text_of(error)} [first stage]", "")
         return Failure(element, kind_of(error), text_of(error), user_traceback(error))
 
     def _used_up(self, run: Run, opening: Open) -> Failure | None:
@@ -365,29 +385,6 @@ def _log(failure: Failure, epoch: int) -> None:
     first_line = failure.text.partition("\n")[0]
     what = f"{failure.kind}: {first_line}" if first_line else failure.kind
     logger.error("%s [epoch %d, element %d]", what, epoch, failure.element)
-
-
-def loaded(source: Source) -> Loaded:
-    """The report of a generator that is imported."""
-    spec = None if source.spec is None else source.spec.to_wire()
-    first = source.upstream
-    options = None
-    if first is not None:
-        options = {"workers": first.workers, "sharding": first.sharding, "spec": first.spec}
-    return Loaded(source.divisible, spec, source.length, source.items, source.workers, options)
-
-
-def searched(runner: Runner, search: Search, target: str) -> Found | Empty | Failed | Warm:
-    """Make the first element; the report of what came of it."""
-    found = runner.search(Open(0, search.index, search.count, 0, search.seed))
-    if search.warm:
-        return Warm()  # a failure is told to the trainer that asks for the element
-    if found is None:
-        return Empty()
-    if isinstance(found, ElementSpec):
-        return Found(found.to_wire(), runner.seeks)
-    text = f"{target} failed before its first element: {found.kind}: {found.text}"
-    return Failed(int(ExitCode.GENERATOR), f"{text}\n{found.traceback}".rstrip())
 
 
 class StopRequested(BaseException):

@@ -62,6 +62,11 @@ def settle(config: ServeConfig, report: Loaded, cores: int) -> Settled:
 
 def _check_recovery(config: ServeConfig, report: Loaded, length: int) -> None:
     """Whether the generator can give what --recovery asks for, as far as is known."""
+    if report.upstream is not None and config.recovery in ("seek", "stream"):
+        raise ConfigError(
+            f"{config.target} is a pipeline, whose volumes are made again where a worker dies: "
+            f"--recovery {config.recovery} is for one stage"
+        )
     if config.recovery == "seek" and not report.divisible:
         raise ConfigError(unseeking(config.target))
     if config.recovery == "stream" and length >= 0:

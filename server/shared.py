@@ -24,8 +24,6 @@ logger = logging.getLogger("genserver")
 #: Elements that are kept at most, for each stream and besides: those that are not used yet, since a
 #: worker of the next stage that dies asks for them again, and those that nobody asked for yet.
 KEPT, KEPT_BESIDES = 2, 4
-#: Elements that a stream asks for before there is a trainer: the first, and the next.
-SPECULATIVE = 2
 #: At the beginning of a pass several streams ask for one of the first elements each, in any order:
 #: whoever asks for one before this has it begin with element 0. Those between are kept.
 EARLY = 8
@@ -34,8 +32,10 @@ EARLY = 8
 class Shared:
     """A generator for as many streams as want its elements."""
 
-    def __init__(self, make: Make, opening: Open) -> None:
+    def __init__(self, make: Make, opening: Open, *, divided: bool = True) -> None:
+        """Not ``divided``, it makes everything, as each of its like does."""
         self._make = make
+        self._divided = divided
         self._opening = opening
         #: What all its streams have in common; 0 for those that looked before there was a trainer.
         self.group = opening.group
@@ -79,6 +79,11 @@ class Shared:
         self._keep(reached, element)
         return element if reached == number else NOTHING
 
+    @property
+    def next(self) -> int:
+        """The number of the element that the generator makes next, or failed to make."""
+        return self._next
+
     def close(self) -> None:
         """Run the generator's finally blocks; idempotent."""
         generator, self._generator = self._generator, None
@@ -90,7 +95,10 @@ class Shared:
         """From its beginning, or where ``number`` is, if it seeks."""
         self.close()
         opening = self._opening
-        self._worker = Worker(opening.index, opening.count, opening.epoch, opening.seed, number)
+        index, count = (opening.index, opening.count) if self._divided else (0, 1)
+        self._worker = Worker(
+            index, count, opening.epoch, opening.seed, number, stream=opening.index
+        )
         outer = random_states()
         try:
             self._worker.seed_globals()
@@ -159,10 +167,10 @@ def shared_elements(shared: Shared, worker: Worker) -> Iterator[Any]:
 def _dealt_elements(
     shared: Shared, worker: Worker, given: deque[tuple[int, int]]
 ) -> Iterator[Any]:  # fmt: skip
-    place = first = worker.start
-    # Who looked before there was a trainer has the first one, and the next by guess: another may be
-    # dealt that. They are kept until there is no room.
-    guessed = SPECULATIVE if worker._group == 0 else 0
+    place = worker.start
+    # What was made before there was a trainer may be dealt to any: it is kept until there is no
+    # room.
+    guessed = worker._group == 0
     while True:
         while given and given[0][0] < worker._acked():
             shared.forget(given.popleft()[1])
@@ -183,7 +191,7 @@ def _dealt_elements(
         except NoItem as end:
             share.done(work, end.total)
             continue
-        if place >= first + guessed:
+        if not guessed:
             given.append((place, work.item))
         place += 1
         yield element

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from genserver.protocol.child.stages import Pipeline, Stage
+from genserver.protocol.child.stages import Pipeline, Stage, name_of
 from genserver.protocol.errors import SpecError
 from genserver.protocol.messages import NO_MORE
 from genserver.protocol.signature import spec_from_signature
@@ -69,6 +69,8 @@ class Source:
     upstream: Stage | None = None
     #: How many workers it was made for, where that is said.
     workers: int | None = None
+    #: What a user knows it by, where that is not the target.
+    name: str = ""
 
 
 class Caller:
@@ -173,15 +175,19 @@ def stage_of(pipeline: Pipeline, target: str, stage: int) -> Source:
     """One stage of a pipeline: the last, or the one before it."""
     if stage == LAST:
         return _second(pipeline, target)
-    first = pipeline.first
+    return _first(pipeline.first, name_of(pipeline.first.function))
+
+
+def _first(first: Stage, target: str) -> Source:
     if first.items is not None:
-        return source_over(Items(first.items, target), first.function, {}, (), target)
+        made = source_over(Items(first.items, target), first.function, {}, (), target)
+        return replace(made, name=target)
     make, divisible, length = maker_of(
         target, first.owner, first.function, {}, method=getattr(first.function, "__name__", "")
     )
     return Source(
         make, divisible, declared_spec(target, first.function),
-        declared_length(target, first.function, length),
+        declared_length(target, first.function, length), name=target,
     )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from genserver.protocol.transport.process import end_loop
 from genserver.protocol.transport.serving import make_data_end
 from genserver.protocol.transport.sockets import Router, close_context
 
+from .answers import loaded, searched
 from .config import ConfigError
 from .exit_codes import ExitCode
 from .lives import STABLE
@@ -46,7 +47,7 @@ from .reports import (
     write_line,
 )
 from .run import Rules
-from .runner import Runner, StopRequested, loaded, searched
+from .runner import Runner, StopRequested
 from .source import load_source
 from .spawn import STACKS_SIGNAL
 from .stalls import tick_for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable
@@ -10,7 +11,7 @@ from typing import Any
 
 from ..errors import GenserverError
 
-__all__ = ["Pipeline", "Stage", "StageError", "owner_of", "stage"]
+__all__ = ["Pipeline", "Stage", "StageError", "name_of", "owner_of", "stage"]
 
 
 class StageError(GenserverError, ValueError):
@@ -32,9 +33,16 @@ class Stage:
     def __post_init__(self) -> None:
         if type(self.workers) is not int or self.workers < 1:
             raise StageError(f"a stage has 1 worker or more, not {self.workers!r}")
+        kind = type(self.function).__name__
+        known = callable(self.function) or isinstance(self.function, Iterable)
+        if not (known or hasattr(self.function, "__getitem__")):
+            raise StageError(f"a stage is a function, or something with elements, not a {kind}")
         if self.items is not None and not callable(self.function):
-            kind = type(self.function).__name__
             raise StageError(f"items are given to a function, not to a {kind}")
+        if self.items is not None and self.owner is not None:
+            raise StageError(f"{name_of(self.function)} needs an object: give {_bound(self)}")
+        if self.sharding not in (None, "static", "off"):
+            raise StageError(f"a stage's sharding is 'static' or 'off', not {self.sharding!r}")
 
     def then(self, function: Callable[..., Any], *, workers: int = 1) -> Pipeline:
         """The stage behind it, in ``workers`` processes: ``function`` is called with each element
@@ -43,7 +51,14 @@ class Stage:
             raise StageError(
                 f"a second stage is a function of an element, not a {type(function).__name__}"
             )
-        return Pipeline(self, Stage(function, workers))
+        second = Stage(function, workers, owner=owner_of(function))
+        if second.owner is not None:
+            raise StageError(f"{name_of(function)} needs an object: give {_bound(second)}")
+        return Pipeline(self, second)
+
+
+def _bound(stage: Stage) -> str:
+    return f"{stage.owner.__name__}().{stage.function.__name__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +70,8 @@ class Pipeline:
 
     def then(self, _function: Callable[..., Any], *, workers: int = 1) -> Pipeline:
         """`StageError`: there are two stages."""
-        raise StageError(
-            f"a pipeline has two stages: do the work of the third, for {workers} workers, in the "
-            "second"
-        )
+        del workers
+        raise StageError("a pipeline has two stages: do the work of the third in the second")
 
 
 def stage(
@@ -95,3 +108,12 @@ def owner_of(function: Any) -> Any:
         owner = getattr(owner, part, None)
     found = vars(owner).get(function.__name__) if inspect.isclass(owner) else None
     return owner if found is function else None
+
+
+def name_of(function: Any) -> str:
+    """MODULE:NAME of what is served, for messages."""
+    inner = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    named = inner if hasattr(inner, "__qualname__") else type(inner)
+    return f"{getattr(named, '__module__', None) or '__main__'}:{named.__qualname__}"

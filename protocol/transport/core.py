@@ -142,7 +142,7 @@ class Core:
 
     def prepare(self, worker: int, memory: int) -> None:
         """Link a worker that will soon be used: ten links take 0.1 s."""
-        if self.error is None and worker not in self._workers:
+        if not (self.error or self._ended or worker in self._workers):
             self._use(worker, memory)
 
     def _use(self, worker: int, memory: int) -> _Worker:

@@ -26,9 +26,11 @@ MOST_AHEAD = 64
 class Gate:
     """Whether a generator must wait for something before it can go on; then it has no turn."""
 
-    def __init__(self, changed: threading.Condition) -> None:
+    def __init__(self, changed: threading.Condition, look: Callable[[], None]) -> None:
+        """``look`` is called under the lock of ``changed`` when it was opened."""
         self.changed = changed
         self.waiting = False
+        self._look = look
 
     def passes(self, there: Callable[[], bool]) -> bool:
         """The generator's thread: whether something is ``there``; if not, it waits for `open`."""
@@ -40,6 +42,7 @@ class Gate:
         """What it waits for may be there. Any thread."""
         with self.changed:
             self.waiting = False
+            self._look()
             self.changed.notify_all()
 
     def wait(self, seconds: float) -> None:

@@ -199,6 +199,12 @@ class Exchange:
         with self._changed:
             return list(self._jobs)
 
+    @property
+    def openings(self) -> list[Open]:
+        """How the streams were opened that are not over."""
+        with self._changed:
+            return [job.opening for job in self._jobs.values() if job.finished is None]
+
     def command(self, command: Callable[[], None]) -> None:
         """Have the runner's thread call ``command`` between two elements."""
         with self._changed:
@@ -221,7 +227,7 @@ class Exchange:
 
     def gate(self) -> Gate:
         """For a generator that runs without a stream."""
-        return Gate(self._changed)
+        return Gate(self._changed, self._look)
 
     def next(self, seconds: float) -> Job | Callable[[], None] | None:
         """The next thing to do: a dropped job to close, a command, a job with credit, or None."""
@@ -305,7 +311,9 @@ class Exchange:
         assert self.spec is not None  # no OPEN is accepted before the spec is known
         opening = event.opening
         builder = ChunkBuilder(self.spec, self._allocate(event.key), batch=opening.batch)
-        job = Job(event.key, opening, builder, made=opening.start, gate=Gate(self._changed))
+        job = Job(
+            event.key, opening, builder, made=opening.start, gate=Gate(self._changed, self._look)
+        )
         if opening.work is not None:
             key = event.key
             job.dealt = Dealt(

@@ -202,7 +202,7 @@ def test_a_repeated_error_comes_slowly_and_is_explained_every_five_seconds() -> 
 def test_a_failed_lane_paces_whoever_asks_again(serve: Serve) -> None:
     """A lane's later calls wait as long as they were asked to, and raise the same error."""
     source = Source(serve("first_hour_errors:raising", spec=SPEC).endpoint, PullOptions())
-    lane = Lane(source, epoch=0, expect=source.plan().spec)
+    lane = Lane(source, number=0, expect=source.plan().spec)
     with pytest.raises(GeneratorError) as caught:
         lane.take(PATIENCE)
     time_ = FakeTime()

@@ -254,7 +254,7 @@ def test_aligned_elements_are_not_copied(serve: Serve) -> None:
 
     server = serve("endless", workers=1)
     source = Source(server.endpoint, PullOptions())
-    lane = Lane(source, epoch=0, expect=source.plan().spec)
+    lane = Lane(source, number=0, expect=source.plan().spec)
     runs = 0
     while runs < 5:
         run = lane.take(1.0)

@@ -27,7 +27,7 @@ MIB = 2**20
 def lane_of(endpoint: str, **options: Any) -> Lane:
     """All workers of a server in one lane."""
     source = Source(endpoint, PullOptions(**options))
-    return Lane(source, epoch=0, expect=source.plan().spec)
+    return Lane(source, number=0, expect=source.plan().spec)
 
 
 def take(lane: Lane) -> Any:
@@ -182,7 +182,7 @@ def test_without_the_file_there_is_one_warning_and_the_socket(
 def ipc_of(endpoint: str, worker: int) -> str:
     """A worker's socket file."""
     source = Source(endpoint, PullOptions())
-    lane = Lane(source, epoch=0, expect=source.plan().spec)
+    lane = Lane(source, number=0, expect=source.plan().spec)
     status = lane._reach.connections[0].status
     lane.close()
     assert status is not None

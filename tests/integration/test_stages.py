@@ -79,6 +79,32 @@ def test_a_function_of_one_element_and_a_first_stage_over_items(serve: Serve) ->
             assert sorted(int(corner[0]) for corner in client) == list(range(7))
 
 
+def test_loaders_that_each_make_everything_do_so_in_every_pass(shared: Serve) -> None:
+    """With sharding "off" each volume comes from each of them."""
+    server = shared("dealt:whole_copies")
+    with Client(server.endpoint) as client:
+        for _ in range(3):
+            assert sorted(int(corner[0]) for corner in client) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_two_trainers_that_begin_together_share_no_generator(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has all volumes, and none is loaded more often than once for each."""
+    notes = tmp_path / "notes"
+    monkeypatch.setenv("GENSERVER_TEST_NOTES", str(notes))
+    server = serve("dealt:noted")
+    with Client(server.endpoint) as one, Client(server.endpoint) as other:
+        passes = [iter(one), iter(other)]
+        got: list[list[Any]] = [[], []]
+        for _ in range(50):
+            for kept, each in zip(got, passes, strict=True):
+                kept.append(next(each))
+    assert [sorted(numbers(kept)) for kept in got] == [cubes_of(10)] * 2
+    loads = [line for line in notes.read_text().splitlines() if line.startswith("load")]
+    assert len(loads) <= 20
+
+
 def test_passes_that_are_left_early_and_passes_side_by_side(pairs: Server) -> None:
     """Each has all volumes; one that is left frees both stages."""
     with Client(pairs.endpoint) as client:
@@ -156,7 +182,10 @@ def test_a_first_stage_that_cannot_begin_is_said_once(
     serve: Serve, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The server does not start, with the generator's own error."""
-    with pytest.raises(ServerFailed, match=r"the first stage ended: .*OSError: no archive at all"):
+    with pytest.raises(
+        ServerFailed,
+        match=r"first stage ended: dealt:first_cannot failed .*OSError: no archive at all",
+    ):
         serve("dealt:hopeless")
     assert "no archive at all, worker 0" in capfd.readouterr().err
 
@@ -230,6 +259,8 @@ def test_another_run_goes_on_with_the_volumes_that_were_not_finished(pairs: Serv
         ("pairs", {"workers": 3}, "last stage says workers=2: leave --workers out"),
         ("pairs", {"arguments": {"n": 3}}, "whose stages say what they are called with"),
         ("pairs", {"items": [1]}, "whose stages say what they are called with"),
+        ("pairs", {"recovery": "stream"}, "--recovery stream is for one stage"),
+        ("waiting", {}, "is an async function that makes one element, and a second stage works"),
     ],
 )
 def test_what_a_pipeline_does_not_take_is_said(
@@ -244,6 +275,10 @@ def test_what_a_pipeline_does_not_take_is_said(
     ("make", "match"),
     [
         (lambda: stage(print, workers=0), "1 worker or more, not 0"),
+        (lambda: stage(5), "something with elements, not a int"),
+        (lambda: stage(print, sharding="of"), "'static' or 'off', not 'of'"),
+        (lambda: stage(print).then(Path.exists), "needs an object: give Path().exists"),
+        (lambda: stage(Path.exists, items=[1]), "needs an object: give Path().exists"),
         (lambda: stage([1, 2], items=[3]), "items are given to a function, not to a list"),
         (lambda: stage(print).then("cubes"), "a function of an element, not a str"),
         (lambda: stage(print).then(print).then(print), "a pipeline has two stages"),

@@ -356,7 +356,7 @@ def test_an_owner_that_deals_itself() -> None:
 @pytest.mark.parametrize("ahead", [0, 5, MAX_AHEAD - 1, MAX_AHEAD, 50_000])
 def test_a_worker_never_takes_too_many(ahead: int) -> None:
     """However many calls it wants to have under way, and however many of them have not ended."""
-    items = Dealt(3, ahead, Gate(threading.Condition()), lambda now: None)
+    items = Dealt(3, ahead, Gate(threading.Condition(), lambda: None), lambda now: None)
     trainer, _ = dealt(Items(NO_MORE, 1))
     trainer.wanted(Take(1, 3))
     for ordinal in range(3):
