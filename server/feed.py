@@ -110,8 +110,8 @@ class Fed:
         """The element that is item ``number``; `NOTHING` where it is not here yet. `NoItem` behind
         a worker's last; raises what the first stage raised."""
         share = self._worker._share
+        self._follow(number)
         self._want(number)
-        self._follow()
         if isinstance(share, Dealt):
             self._listen(share)
         if isinstance(share, Division):
@@ -145,10 +145,12 @@ class Fed:
         for stream in streams.values():
             stream.handle.close()
 
-    def _follow(self) -> None:
+    def _follow(self, number: int) -> None:
         """What began before there was a trainer belongs to his pass from now on: the streams are
-        opened anew, as that pass's. So passes of two trainers never share a generator."""
+        opened anew, as that pass's, for ``number`` and what else is sure. So passes of two trainers
+        never share a generator."""
         with self._lock:
+            self._guessed.discard(number)
             if self._closed or self._group == self._worker._group:
                 return
             self._group = self._worker._group
@@ -156,13 +158,13 @@ class Fed:
             self._numbered.clear()
             for source, stream in old.items():
                 made = self._open(source)  # before the other is closed: the generator goes on
-                for number in stream.items:
-                    if number in self._guessed:
-                        self._guessed.discard(number)
-                        self._wanted.discard(number)
+                for item in stream.items:
+                    if item in self._guessed:
+                        self._guessed.discard(item)
+                        self._wanted.discard(item)
                     else:
-                        made.items.append(number)
-                        made.handle.deal(number // self._workers)
+                        made.items.append(item)
+                        made.handle.deal(item // self._workers)
                 stream.handle.close()
 
     def _listen(self, share: Dealt) -> None:
