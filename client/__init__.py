@@ -116,13 +116,13 @@ def from_generator(
 
     * ``generator``: yields elements, or returns an iterable of them; also an async generator, a
       callable object, a method of a class (``Scans.read``: each worker makes a ``Scans()`` of the
-      class that defines it), or a sequence, which the workers divide. A parameter named
-      ``worker`` gets the worker's part.
+      class that defines it), a sequence, which the workers divide, or a pipeline of two stages
+      (`genserver.server.stage`). A parameter named ``worker`` gets the worker's part.
     * ``workers``: child processes; more than one needs something that divides the work, or
       ``sharding="off"``.
     * ``items``: a list, or something else that can be read again: the generator is called with each
-      (a tuple gives several arguments), and yields elements or returns one. Item i is worker i
-      modulo ``workers``'s.
+      (a tuple gives several arguments), and yields elements or returns one. A free worker takes the
+      next item; with ``deterministic=True`` item i is worker i modulo ``workers``'s.
     * ``concurrency``: calls of an ``async def`` over ``items`` that a worker has under way; results
       keep the items' order.
     * ``unbatch``: the generator yields batches, and their rows are the elements.

@@ -57,7 +57,8 @@ class GeneratorOptions(ClientOptions, total=False):
     """Further keyword arguments of `from_generator`: those of `ClientOptions`, and for its server
     what `genserver.server.Server` says of them.
 
-    * ``sharding``: "static", each worker makes its share, or "off", each makes everything.
+    * ``sharding``: "static", each worker makes its share; "dynamic", a free worker takes the next
+      of the ``items``, which is the default with them; or "off", each makes everything.
     * ``length``, ``recovery``, ``max_rerun``, ``max_restarts``, ``item_timeout``, ``max_items``.
     * ``ready_timeout``: seconds until the server must be ready; default 300.
     """
