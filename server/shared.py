@@ -135,7 +135,7 @@ class Shared:
         except StopIteration:
             self._generator, self._total = None, self._next
             raise NoItem(self._total) from None
-        except Exception as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             self._error = error  # the end of a generator that raised is none of the data
             raise
         finally:

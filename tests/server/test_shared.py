@@ -101,17 +101,18 @@ def test_what_is_forgotten_is_made_again() -> None:
     assert made.made == [0, 1, 2, 3, 2]
 
 
-def test_an_error_is_raised_for_everybody_and_again() -> None:
+@pytest.mark.parametrize("kind", [OSError, SystemExit])
+def test_an_error_is_raised_for_everybody_and_again(kind: type[BaseException]) -> None:
     """The end of a generator that raised is no end of data."""
 
     def make(_worker: Worker) -> Iterator[int]:
         yield 0
-        raise OSError("the disk is gone")
+        raise kind("the disk is gone")
 
     shared = Shared(make, OPENING)
     assert shared.element(0) == 0
     for number in (1, 2, 1):
-        with pytest.raises(OSError, match="the disk is gone"):
+        with pytest.raises(kind, match="the disk is gone"):
             shared.element(number)
     assert shared.element(0) == 0
 
