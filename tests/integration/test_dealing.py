@@ -79,7 +79,7 @@ def test_batches_hold_the_elements_of_dealt_items(shared: Serve) -> None:
     assert sorted(got) == elements_of(range(60))
 
 
-@pytest.mark.parametrize("batch", [None, 3])
+@pytest.mark.parametrize("batch", [None, pytest.param(3, marks=pytest.mark.soak)])
 def test_items_of_a_worker_that_dies_are_worked_on_once(serve: Serve, batch: int | None) -> None:
     """Killed again and again: each element arrives once."""
     server = serve("dealt:several", items=range(200), workers=3, max_restarts=50)

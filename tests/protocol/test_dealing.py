@@ -402,8 +402,8 @@ contents = st.integers(1, 3).flatmap(
 windows = st.builds(Window, st.integers(1, 6), st.sampled_from([1, 20, 50, 10_000]))
 
 
-# A link that is cut has the most moments: tests/soak/test_worlds.py.
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "cut"])
+# The others have more moments, or are like these: tests/soak/test_worlds.py has all.
+@pytest.mark.parametrize("fault", ["die", "gap"])
 def test_every_moment_of_a_fault(fault: str) -> None:
     """One worker, one item and the end behind it: wherever it strikes, all comes once."""
     window = Window(1, 99)
