@@ -12,15 +12,17 @@ import inspect
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genserver.protocol.messages import NO_MORE, Work
 
 from .config import ConfigError
-from .feed import Feed
 from .items import NOTHING, Division, Items, NoItem, Share, arguments_of
 from .unbatch import unbatched
 from .worker import Worker
+
+if TYPE_CHECKING:
+    from .feed import Feed
 
 __all__ = [
     "Make", "call_maker", "is_coroutine", "items_maker", "method_maker", "one_by_one",
@@ -103,7 +105,7 @@ def items_maker(
     gives are the elements.
     """
     coroutine, several = is_coroutine(function), yields(function)
-    if coroutine and isinstance(items, Feed):
+    if coroutine and not isinstance(items, Items):
         raise ConfigError(
             f"{target} is an async function that makes one element, and a second stage works on "
             "one after the other: make it a plain function, or yield"

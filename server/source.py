@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genserver.protocol.child.stages import Pipeline, Stage, name_of
 from genserver.protocol.errors import SpecError
@@ -21,7 +21,6 @@ from genserver.protocol.spec import ElementSpec, Node
 
 from .config import ConfigError, split_target
 from .failures import kind_of, text_of, user_traceback
-from .feed import Feed
 from .items import Items, arguments_of
 from .kinds import (
     Make,
@@ -34,6 +33,9 @@ from .kinds import (
     yields,
 )
 from .worker import Worker
+
+if TYPE_CHECKING:
+    from .feed import Feed
 
 __all__ = [
     "Caller", "Source", "declared_length", "declared_spec", "load_source", "maker_of",
@@ -192,6 +194,8 @@ def _first(first: Stage, target: str) -> Source:
 
 
 def _second(pipeline: Pipeline, target: str) -> Source:
+    from .feed import Feed  # which pulls; most workers only serve
+
     function, feed = pipeline.second.function, Feed()
     caller = Caller(target, function, {}, checked=False)
     return Source(
