@@ -122,8 +122,6 @@ class Source:
             while True:
                 plan = reach.plan(0.5)
                 if plan is not None:
-                    for member in plan.members:
-                        reach.connections[member.server].prepare(member.worker, plan.window)
                     return plan
         finally:
             reach.release()

@@ -156,10 +156,6 @@ class Connection:
         self._core.loop.call(lambda: self._core.open(worker, consumer))
         return StreamHandle(self._core, worker, stream, window)
 
-    def prepare(self, worker: int, window: Window) -> None:
-        """A stream of that worker will soon be opened. Does not block."""
-        self._core.loop.call(lambda: self._core.prepare(worker, window.held))
-
     def release(self) -> None:
         """The caller is done with the connection. Takes no lock: a finalizer may call it."""
         self._core.loop.call(self._released)

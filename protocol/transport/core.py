@@ -140,11 +140,6 @@ class Core:
         peer.link.flush()
         self._act(self._watch.opened(worker))
 
-    def prepare(self, worker: int, memory: int) -> None:
-        """Link a worker that will soon be used: ten links take 0.1 s."""
-        if not (self.error or self._ended or worker in self._workers):
-            self._use(worker, memory)
-
     def _use(self, worker: int, memory: int) -> _Worker:
         """A worker that nobody has used yet. One that left since the plan was made is linked when
         it is back, or given up."""
