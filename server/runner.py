@@ -64,6 +64,8 @@ class Runner:
         self._spare: tuple[Open, Run] | None = None
         self._most = 0
         self._shared: list[Shared] = []
+        #: A guest's host's random states, while a generator has its turn.
+        self._theirs: Any = None
         exchange.ahead = source.ahead
 
     def run(self) -> None:
@@ -248,10 +250,16 @@ class Runner:
         if not self._guest:
             yield
             return
-        theirs = random_states()
+        self._theirs = random_states()
         try:
             yield
         finally:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """A guest's host has his random states again, before he is told that a stream is over."""
+        theirs, self._theirs = self._theirs, None
+        if theirs is not None:
             self._park()
             set_random_states(theirs)
 
@@ -322,6 +330,7 @@ class Runner:
         self._close(self._runs.pop(job.key, None))
         if failure is not None:
             _log(failure, job.opening.epoch)
+        self._give_back()
         self._exchange.finish(job, failure)
         self._sweep()
 
