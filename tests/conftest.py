@@ -1,6 +1,10 @@
-"""What all tests share: how Hypothesis searches, and the fixtures that start servers."""
+"""What all tests share: how Hypothesis searches, what Ctrl-C does, and the fixtures that start
+servers.
+"""
 
 from __future__ import annotations
+
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -14,3 +18,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
 settings.load_profile("genserver")
+
+# A shell that starts something in the background has it ignore Ctrl-C, and that is inherited: by
+# the tests of Ctrl-C, and by every program that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)

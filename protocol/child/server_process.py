@@ -24,6 +24,8 @@ __all__ = ["ChildServer"]
 
 #: Above the supervisor's own ladder (design 8), so that SIGKILL is never needed.
 STOP_SECONDS = 10.0
+#: The longest single wait, in seconds.
+TURN_SECONDS = 0.5
 
 
 class ChildServer:
@@ -112,9 +114,11 @@ class ChildServer:
         with selectors.DefaultSelector() as selector:
             selector.register(reader, selectors.EVENT_READ)
             while not line.endswith(b"\n"):
-                readable = selector.select(max(0.0, deadline - time.monotonic()))
+                left = max(0.0, deadline - time.monotonic())
+                # A Ctrl-C just before a wait begins does not end it.
+                readable = selector.select(min(TURN_SECONDS, left))
                 piece = os.read(reader, 4096) if readable else b""
-                if not piece:
+                if not piece and (readable or not left):
                     code = self._process.wait(STOP_SECONDS) if readable else None
                     self.stop(drain=False)
                     raise ServerFailed(self.target, code, self._echo.last_error)

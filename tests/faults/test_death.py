@@ -13,7 +13,7 @@ from genserver.client import Client, ServerChanged, ServerStopped, WorkerDied
 
 from ..support.checker import Checker, consume, limited
 from ..support.hashed import share
-from ..support.processes import alive, eventually, processes_of
+from ..support.processes import alive, eventually, kill_one_of, processes_of
 from ..support.server_process import ServerProcess
 from ..support.servers import Serve
 from ..support.status import status_of
@@ -41,7 +41,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(
         elements = iter(client)
         for moment in sorted(chance.sample(range(1, N // 2), 2)):
             assert consume(elements, checker, limit=moment) is None
-            os.kill(chance.choice(processes_of(server.pid)), signal.SIGKILL)
+            kill_one_of(server.pid, chance)
         end = consume(elements, checker)
     checker.check(end)
     assert end is None

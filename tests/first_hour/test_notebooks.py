@@ -137,7 +137,7 @@ def test_what_workers_print_appears_in_the_cell(kernel: Kernel) -> None:
         from genserver.server import Server
         server = Server("generators:talking", workers=2, sharding="off")
         with Client(server.endpoint) as client:
-            print(len(list(client)), "elements")
+            print(f"{len(list(client))} elements")
         server.stop()
         """
     )
@@ -145,7 +145,7 @@ def test_what_workers_print_appears_in_the_cell(kernel: Kernel) -> None:
     for worker in (0, 1):
         assert f"[worker {worker}] printed 2\n" in printed
         assert f"[worker {worker}] mine says logged 2\n" in printed
-    assert "6 elements\n" in printed
+    assert "6 elements" in printed  # the workers' threads may write before the line's end
 
 
 def test_ctrl_c_in_ipython_is_heard_in_every_cell(

@@ -119,20 +119,13 @@ def test_a_port_in_use_is_said(serve: Serve) -> None:
 
 def test_a_worker_port_in_use_is_said() -> None:
     """A taken port of worker 1 (control port + 2) is named, with exit code 69."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+    port = free_from((0, 1, 2))
+    with socket.create_server(("127.0.0.1", port + 2)):
         done = genserver(
-            "serve",
-            "generators:numbered",
-            "--workers",
-            "2",
-            "--bind",
-            f"tcp://127.0.0.1:{port - 2}",
+            "serve", "generators:numbered", "--workers", "2", "--bind", f"tcp://127.0.0.1:{port}"
         )
     assert done.returncode == 69
-    assert f"tcp://127.0.0.1:{port}: in use" in done.stderr
+    assert f"tcp://127.0.0.1:{port + 2}: in use" in done.stderr
 
 
 @pytest.mark.linux

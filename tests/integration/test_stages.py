@@ -197,14 +197,16 @@ def test_all_workers_of_both_stages_have_something_when_the_server_is_ready(
     notes = tmp_path / "notes"
     monkeypatch.setenv("GENSERVER_TEST_NOTES", str(notes))
     server = serve("dealt:noted")
-    first = {"load scan 0", "load scan 1", "cut scan 0", "cut scan 1"}
+    first = {f"worker {index} {what} scan {index}" for what in ("load", "cut") for index in (0, 1)}
     assert first <= set(notes.read_text().splitlines())
     with Client(server.endpoint) as client:
         assert sorted(numbers(client)) == cubes_of(10)
     made = notes.read_text().splitlines()
-    assert sorted(made) == sorted(
-        f"{what} scan {number}" for what in ("load", "cut") for number in range(10)
+    assert sorted(line for line in made if "load" in line) == sorted(
+        f"worker {number % 2} load scan {number}" for number in range(10)
     )
+    # One that is slow to be connected may have its first volume cut by the other, who is done.
+    assert len(set(made)) == len(made)
 
 
 @pytest.fixture

@@ -79,19 +79,19 @@ def broken(worker: Worker) -> Iterator[dict[str, Any]]:
 
 
 def note(text: str) -> None:
-    """A line in the file that a test reads."""
+    """A line in the file that a test reads, whole beside those of other workers."""
     with open(os.environ["GENSERVER_TEST_NOTES"], "a") as file:
         file.write(f"{text}\n")
 
 
 def noted_volumes(worker: Worker) -> Iterator[dict[str, Any]]:
     for volume in volumes(worker):
-        note(f"load {volume['name']}")
+        note(f"worker {worker.index} load {volume['name']}")
         yield volume
 
 
 def noted_cubes(worker: Worker, scan: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
-    note(f"cut {scan['name']}")
+    note(f"worker {worker.index} cut {scan['name']}")
     yield from cubes(worker, scan)
 
 

@@ -73,13 +73,13 @@ def napping(worker: Worker, seconds: float = 0.25, n: int = 10**9) -> Iterator[n
 
 def told(folder: str, patience: float = 60.0) -> Iterator[np.int64]:
     """Element 0 at once, each other one when a file ``go`` lies in ``folder``, which it takes
-    away; ends after ``patience`` seconds without one."""
-    go = Path(folder, "go")
+    away; ends when there is a file ``over``, or after ``patience`` seconds without either."""
+    go, over = Path(folder, "go"), Path(folder, "over")
     for number in itertools.count():
         yield np.int64(number)
         deadline = time.monotonic() + patience
         while not go.exists():
-            if time.monotonic() > deadline:
+            if over.exists() or time.monotonic() > deadline:
                 return
             time.sleep(0.01)  # between two looks
         go.unlink()

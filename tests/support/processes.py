@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import random
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ __all__ = [
     "alive",
     "ended",
     "eventually",
+    "kill_one_of",
     "processes_of",
     "program",
     "within",
@@ -51,6 +55,15 @@ def processes_of(pid: int) -> list[int]:
             if int(stat.rpartition(")")[2].split()[1]) == pid:
                 found.append(int(entry.name))
     return found
+
+
+def kill_one_of(pid: int, chance: random.Random) -> int:
+    """SIGKILL for a child of a process, chosen by chance: which."""
+    while True:
+        child = chance.choice(processes_of(pid))
+        with suppress(ProcessLookupError):  # one that was dying is gone between the two
+            os.kill(child, signal.SIGKILL)
+            return child
 
 
 def alive(pid: int) -> bool:
