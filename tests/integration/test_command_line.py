@@ -20,6 +20,7 @@ from genserver.client import Client, ServerStopped
 from genserver.protocol.transport.platform import has_ipc
 from genserver.server import Server, ServerFailed
 
+from ..support.ports import free_from
 from ..support.servers import SUPPORT, Serve, alive, eventually, processes_of
 
 
