@@ -4,6 +4,7 @@ servers.
 
 from __future__ import annotations
 
+import os
 import signal
 
 from hypothesis import HealthCheck, settings
@@ -22,3 +23,6 @@ settings.load_profile("genserver")
 # A shell that starts something in the background has it ignore Ctrl-C, and that is inherited: by
 # the tests of Ctrl-C, and by every program that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# numpy's threads turn for a moment at the start of each of a thousand processes.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -82,10 +82,10 @@ def test_a_random_generator_goes_on_and_what_was_lost_is_counted(
                 break
             before = checker.taken
         checker.check(whole=False)
-        status = status_of(server.endpoint, lambda status: status.workers[0].lost > 0)
         made = (tmp_path / str(worker)).stat().st_size
-        # The element that was being handed over may count or not.
-        assert made - before - status.workers[0].lost in (0, 1)
+        # Mostly some: none where all that was made had just been sent. The element that was being
+        # handed over may count or not.
+        status_of(server.endpoint, lambda s: made - before - s.workers[0].lost in (0, 1))
 
 
 def test_an_element_that_kills_its_worker_is_named(serve: Serve) -> None:

@@ -106,6 +106,7 @@ def test_pil_images_arrive_as_arrays(serve: Serve) -> None:
         assert len(got) == 3
 
 
+@pytest.mark.soak
 def test_a_thousand_columns_arrive_under_their_names(serve: Serve) -> None:
     """A table's rows as dicts of 1,000 scalars, each value in its column."""
     server = serve("first_hour_elements:wide", arguments={"n": 4})

@@ -457,6 +457,7 @@ def test_the_progress_bar_shows_the_total(
     assert shown in capsys.readouterr().out
 
 
+@pytest.mark.soak
 def test_a_strategy_spends_a_pass_on_looking(shared: Serve) -> None:
     """Keras looks at a batch of a pass of its own; training and evaluation take the next."""
     with tf.distribute.OneDeviceStrategy("/CPU:0").scope():

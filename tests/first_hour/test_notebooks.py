@@ -224,6 +224,7 @@ def names() -> set[str]:
     return {thread.name for thread in threads()}
 
 
+@pytest.mark.soak
 def test_twenty_datasets_leave_nothing_behind(serve: Serve, tmp_path: Path) -> None:
     """Made, read three elements of, deleted: threads, descriptors, streams and processes are back
     where they were."""
@@ -343,9 +344,8 @@ def test_ctrl_c_ends_a_script_that_trains(
     assert list(runtime_folder.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("target", "workers"), [pytest.param("dying", 2, marks=pytest.mark.soak), ("failing", 1)]
-)
+@pytest.mark.soak
+@pytest.mark.parametrize(("target", "workers"), [("dying", 2), ("failing", 1)])
 def test_an_error_ends_a_script(
     runtime_folder: Path, monkeypatch: pytest.MonkeyPatch, target: str, workers: int
 ) -> None:

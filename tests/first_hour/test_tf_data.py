@@ -56,36 +56,36 @@ def run(program: str, *arguments: str) -> str:
 # Parts of passes.
 
 
-def test_take_and_skip_cut_a_pass_in_two(serve: Serve) -> None:
+def test_take_and_skip_cut_a_pass_in_two(shared: Serve) -> None:
     """Each is a pass of its own; together they have every element."""
-    dataset = in_order(serve)
+    dataset = in_order(shared)
     assert pairs(dataset.take(5)) == a_pass(0, 0, 5)
     assert pairs(dataset.skip(5)) == a_pass(1, 5)
     assert pairs(dataset.skip(5).take(3)) == a_pass(2, 5, 8)
     assert pairs(dataset.take(0)) == []
 
 
-def test_a_training_and_a_validation_part_never_overlap(serve: Serve) -> None:
+def test_a_training_and_a_validation_part_never_overlap(shared: Serve) -> None:
     """take(k) and skip(k) in deterministic order, over many passes of both."""
-    dataset = in_order(serve)
+    dataset = in_order(shared)
     validation, training = dataset.take(4), dataset.skip(4)
     for _ in range(2):
         assert {number for number, _ in pairs(validation)} == set(range(4))
         assert {number for number, _ in pairs(training)} == set(range(4, 20))
 
 
-def test_repeat_is_one_pass_after_the_other(serve: Serve) -> None:
+def test_repeat_is_one_pass_after_the_other(shared: Serve) -> None:
     """Counted or endless, an epoch is over before the next begins."""
-    dataset = by_chance(serve)
+    dataset = by_chance(shared)
     got = pairs(dataset.repeat(3))
     assert [epoch for _, epoch in got] == [0] * 20 + [1] * 20 + [2] * 20
     assert sorted(got) == sorted(a_pass(0) + a_pass(1) + a_pass(2))
     assert [epoch for _, epoch in pairs(dataset.repeat().take(30))] == [3] * 20 + [4] * 10
 
 
-def test_shuffle_mixes_each_pass_anew(serve: Serve) -> None:
+def test_shuffle_mixes_each_pass_anew(shared: Serve) -> None:
     """Every element of a pass once, in another order than it came, and another in the next."""
-    shuffled = in_order(serve).shuffle(20, seed=1)
+    shuffled = in_order(shared).shuffle(20, seed=1)
     first, second = pairs(shuffled), pairs(shuffled)
     assert sorted(first) == a_pass(0)
     assert sorted(second) == a_pass(1)
@@ -94,9 +94,9 @@ def test_shuffle_mixes_each_pass_anew(serve: Serve) -> None:
     assert numbers[0] != numbers[1]
 
 
-def test_shuffle_before_repeat_keeps_passes_apart_and_after_it_mixes_them(serve: Serve) -> None:
+def test_shuffle_before_repeat_keeps_passes_apart_and_after_it_mixes_them(shared: Serve) -> None:
     """TensorFlow's rule, which holds for a server too."""
-    dataset = by_chance(serve)
+    dataset = by_chance(shared)
     apart = [epoch for _, epoch in pairs(dataset.shuffle(20).repeat(2))]
     assert apart == [0] * 20 + [1] * 20
     mixed = pairs(dataset.repeat(2).shuffle(40, seed=3))
@@ -107,9 +107,9 @@ def test_shuffle_before_repeat_keeps_passes_apart_and_after_it_mixes_them(serve:
 # Batches.
 
 
-def test_batches_are_full_but_the_last(serve: Serve) -> None:
+def test_batches_are_full_but_the_last(shared: Serve) -> None:
     """batch(8) of 20 is 8, 8, 4; drop_remainder drops the 4 and makes the shape static."""
-    dataset = in_order(serve)
+    dataset = in_order(shared)
     assert [numbers.numpy().tolist() for numbers, _ in dataset.batch(8)] == [
         list(range(8)), list(range(8, 16)), list(range(16, 20)),
     ]  # fmt: skip
@@ -160,42 +160,42 @@ KEEPING: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("step", KEEPING.values(), ids=KEEPING)
-def test_steps_that_keep_elements_keep_each_once(serve: Serve, step: Callable[[Any], Any]) -> None:
+def test_steps_that_keep_elements_keep_each_once(shared: Serve, step: Callable[[Any], Any]) -> None:
     """Whatever a pipeline does with a pass, every element of it comes out once."""
-    assert sorted(pairs(step(in_order(serve)))) == a_pass(0)
+    assert sorted(pairs(step(in_order(shared)))) == a_pass(0)
 
 
 # Several datasets.
 
 
-def test_zip_of_a_dataset_with_itself_reads_two_passes_side_by_side(serve: Serve) -> None:
+def test_zip_of_a_dataset_with_itself_reads_two_passes_side_by_side(shared: Serve) -> None:
     """In deterministic order the same number twice, of two epochs."""
-    dataset = in_order(serve)
+    dataset = in_order(shared)
     got = [(pairs([a])[0], pairs([b])[0]) for a, b in tf.data.Dataset.zip((dataset, dataset))]
     assert [a[0] for a, _ in got] == [b[0] for _, b in got] == list(range(20))
     assert {tuple(sorted((a[1], b[1]))) for a, b in got} == {(0, 1)}
 
 
-def test_zip_ends_with_the_shorter_server_and_frees_the_longer(serve: Serve) -> None:
+def test_zip_ends_with_the_shorter_server_and_frees_the_longer(shared: Serve) -> None:
     """Two servers of 20 and 3 elements give 3 pairs, and the next pass is whole again."""
-    longer = in_order(serve)
-    shorter = in_order(serve, arguments={"n": 3})
+    longer = in_order(shared)
+    shorter = in_order(shared, arguments={"n": 3})
     zipped = tf.data.Dataset.zip((longer, shorter))
     for epoch in range(2):
         assert [pairs(both) for both in zipped] == [[(n, epoch)] * 2 for n in range(3)]
     assert pairs(longer) == a_pass(2)
 
 
-def test_sample_from_datasets_draws_all_of_both(serve: Serve) -> None:
+def test_sample_from_datasets_draws_all_of_both(shared: Serve) -> None:
     """Two servers mixed by chance; both are read to their ends."""
-    one, other = in_order(serve), in_order(serve, arguments={"n": 5})
+    one, other = in_order(shared), in_order(shared, arguments={"n": 5})
     mixed = tf.data.Dataset.sample_from_datasets([one, other], weights=[0.5, 0.5], seed=2)
     assert sorted(pairs(mixed)) == sorted(a_pass(0) + a_pass(0, 0, 5))
 
 
-def test_choose_from_datasets_takes_turns(serve: Serve) -> None:
+def test_choose_from_datasets_takes_turns(shared: Serve) -> None:
     """The same by the user's own choice."""
-    one, other = in_order(serve), in_order(serve)
+    one, other = in_order(shared), in_order(shared)
     choice = tf.data.Dataset.range(2).repeat(20)
     got = [
         number for number, _ in pairs(tf.data.Dataset.choose_from_datasets([one, other], choice))
@@ -203,10 +203,10 @@ def test_choose_from_datasets_takes_turns(serve: Serve) -> None:
     assert got == [number // 2 for number in range(40)]
 
 
-def test_concatenate_is_one_after_the_other(serve: Serve) -> None:
+def test_concatenate_is_one_after_the_other(shared: Serve) -> None:
     """A dataset and itself, then another server's: each whole, in that order."""
-    dataset = in_order(serve)
-    other = in_order(serve, arguments={"n": 4})
+    dataset = in_order(shared)
+    other = in_order(shared, arguments={"n": 4})
     whole = dataset.concatenate(dataset).concatenate(other)
     assert pairs(whole) == a_pass(0) + a_pass(1) + a_pass(0, 0, 4)
 
@@ -214,16 +214,16 @@ def test_concatenate_is_one_after_the_other(serve: Serve) -> None:
 # Inside a user's own functions.
 
 
-def test_a_users_interleave_over_one_dataset_reads_it_as_often(serve: Serve) -> None:
+def test_a_users_interleave_over_one_dataset_reads_it_as_often(shared: Serve) -> None:
     """Three passes at once, each whole."""
-    dataset = by_chance(serve)
+    dataset = by_chance(shared)
     woven = tf.data.Dataset.range(3).interleave(lambda _: dataset, cycle_length=3)
     assert sorted(pairs(woven)) == sorted(a_pass(0) + a_pass(1) + a_pass(2))
 
 
-def test_a_users_parallel_interleave_over_servers_reads_each(serve: Serve) -> None:
+def test_a_users_parallel_interleave_over_servers_reads_each(shared: Serve) -> None:
     """Servers chosen by number inside the function, with tf.data's own threads."""
-    servers = [in_order(serve, arguments={"n": n}) for n in (3, 5)]
+    servers = [in_order(shared, arguments={"n": n}) for n in (3, 5)]
 
     def one(which: Any) -> Any:
         return tf.data.Dataset.choose_from_datasets(
@@ -254,9 +254,9 @@ def test_an_endpoint_that_is_a_tensor_is_refused_in_words(shared: Serve) -> None
         from_server(tf.constant(server.endpoint))
 
 
-def test_elements_may_become_datasets(serve: Serve) -> None:
+def test_elements_may_become_datasets(shared: Serve) -> None:
     """An interleave and a flat_map over elements."""
-    dataset = in_order(serve)
+    dataset = in_order(shared)
 
     def twice(number: Any, epoch: Any) -> Any:
         return tf.data.Dataset.from_tensors((number, epoch)).repeat(2)
@@ -268,9 +268,9 @@ def test_elements_may_become_datasets(serve: Serve) -> None:
     ]
 
 
-def test_a_pass_inside_a_map(serve: Serve) -> None:
+def test_a_pass_inside_a_map(shared: Serve) -> None:
     """reduce over a server for every element of another dataset."""
-    dataset = by_chance(serve)
+    dataset = by_chance(shared)
 
     def total(start: Any) -> Any:
         return dataset.reduce(start, lambda total, element: total + element[0])
@@ -278,9 +278,9 @@ def test_a_pass_inside_a_map(serve: Serve) -> None:
     assert list(tf.data.Dataset.range(3).map(total).as_numpy_iterator()) == [190, 191, 192]
 
 
-def test_a_loop_inside_a_tf_function(serve: Serve) -> None:
+def test_a_loop_inside_a_tf_function(shared: Serve) -> None:
     """for in a tf.function is a pass, at every call."""
-    dataset = by_chance(serve)
+    dataset = by_chance(shared)
 
     @tf.function  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def total() -> Any:
@@ -322,16 +322,16 @@ def test_save_and_load(serve: Serve, tmp_path: Path) -> None:
 # Iterators.
 
 
-def test_as_numpy_iterator_gives_numpy(serve: Serve) -> None:
+def test_as_numpy_iterator_gives_numpy(shared: Serve) -> None:
     """Scalars and arrays of numpy, once each."""
-    got = list(in_order(serve).as_numpy_iterator())
+    got = list(in_order(shared).as_numpy_iterator())
     assert [(int(number), int(epoch)) for number, epoch in got] == a_pass(0)
     assert {type(number).__module__ for number, _ in got} == {"numpy"}
 
 
-def test_two_iterators_advanced_in_turn_are_two_passes(serve: Serve) -> None:
+def test_two_iterators_advanced_in_turn_are_two_passes(shared: Serve) -> None:
     """Neither takes from the other, whichever is ahead, and one may end before the other."""
-    dataset = in_order(serve)
+    dataset = in_order(shared)
     ahead, behind = iter(dataset), iter(dataset)
     got: dict[str, list[Pair]] = {"ahead": pairs([next(ahead) for _ in range(3)]), "behind": []}
     for number in range(17):
@@ -344,9 +344,9 @@ def test_two_iterators_advanced_in_turn_are_two_passes(serve: Serve) -> None:
     assert got["behind"] + pairs(behind) == a_pass(1)
 
 
-def test_len_follows_the_steps(serve: Serve) -> None:
+def test_len_follows_the_steps(shared: Serve) -> None:
     """len() through batch, take, repeat and zip when the server knows its length."""
-    dataset = in_order(serve, length=20)
+    dataset = in_order(shared, length=20)
     assert len(dataset) == 20
     assert len(dataset.batch(8)) == 3
     assert len(dataset.batch(8, drop_remainder=True)) == 2
@@ -355,10 +355,10 @@ def test_len_follows_the_steps(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(("length", "words"), [(None, "unknown"), ("infinite", "infinite")])
-def test_len_of_what_has_none(serve: Serve, length: str | None, words: str) -> None:
+def test_len_of_what_has_none(shared: Serve, length: str | None, words: str) -> None:
     """TensorFlow's own TypeError says which it is."""
     with pytest.raises(TypeError, match=f"is {words}"):
-        len(in_order(serve, length=length))
+        len(in_order(shared, length=length))
 
 
 # Other ways to run.
@@ -387,6 +387,7 @@ print(model.predict(examples, verbose=0).shape)
 """
 
 
+@pytest.mark.soak
 def test_two_replicas_share_a_pass(shared: Serve) -> None:
     """MirroredStrategy on two devices: half of each batch to either, all elements once."""
     server = shared("first_hour_keras:numbered", workers=2, length=20)

@@ -70,6 +70,7 @@ def test_ctrl_c_is_heard_while_tensorflow_waits(serve: Serve, tmp_path: Path) ->
         assert training.wait(30) == 0
 
 
+@pytest.mark.soak
 def test_ctrl_c_is_heard_while_nobody_answers(serve: Serve) -> None:
     """The server went between making the dataset and its first pass."""
     server = serve("numbered")
@@ -84,6 +85,7 @@ def test_ctrl_c_is_heard_while_nobody_answers(serve: Serve) -> None:
         assert said(training) == "interrupted"
 
 
+@pytest.mark.soak
 def test_ctrl_c_is_heard_where_tensorflow_swallows_it(serve: Serve, tmp_path: Path) -> None:
     """C++ calls a shape's length in each next() and drops the KeyboardInterrupt raised there."""
     server = serve("told", workers=1, arguments={"folder": str(tmp_path)}, spec="int64[]")
