@@ -29,6 +29,7 @@ class PullOptions:
     deterministic: bool = False
     transport: str = "auto"
     memory_budget: int | None = None
+    keys: str | None = None
     insecure_network: bool = False
     connect_timeout: float = 30.0
     first_element_timeout: float = 300.0

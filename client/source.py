@@ -17,10 +17,13 @@ from dataclasses import replace
 
 from genserver.protocol.endpoint import Endpoint, parse_endpoint
 from genserver.protocol.errors import EndpointError, ServerStopped, Unreachable
+from genserver.protocol.keys import TrainerKeys
 from genserver.protocol.messages import Status, WorkerStatus
 from genserver.protocol.transport.connection import Connection, connect
+from genserver.protocol.transport.key_files import find_trainer_keys
 from genserver.protocol.transport.platform import host_id, memory_size
-from genserver.protocol.transport.sockets import check_reachable, check_safe
+from genserver.protocol.transport.safety import check_safe
+from genserver.protocol.transport.sockets import check_reachable
 
 from .handout import Handout
 from .options import OptionError, PullOptions
@@ -62,8 +65,14 @@ class Source:
         if len(set(names)) != len(names):
             raise OptionError(f"an endpoint is given twice: {names}")
         self.endpoints: tuple[Endpoint, ...] = tuple(map(parse_endpoint, names))
+        #: For the endpoints that are no files.
+        self.keys: TrainerKeys | None = None
+        if any(endpoint.scheme == "tcp" for endpoint in self.endpoints):
+            self.keys = find_trainer_keys(options.keys)
         for endpoint in self.endpoints:
-            check_safe(endpoint, insecure_network=options.insecure_network)
+            check_safe(
+                endpoint, keys=self.keys is not None, insecure_network=options.insecure_network
+            )
         self.names = tuple(names)
         self.options = options
         resume = options.resume
@@ -133,7 +142,7 @@ class Reach:
     def __init__(self, source: Source) -> None:
         self._source = source
         self.connections: list[Connection] = [
-            connect(endpoint, source.options.transport, source.options.give_up_after)
+            connect(endpoint, source.options.transport, source.options.give_up_after, source.keys)
             for endpoint in source.endpoints
         ]
         self._began = time.monotonic()
@@ -242,6 +251,8 @@ class Reach:
         waited = now - self._began
         options = self._source.options
         limit = options.connect_timeout
+        if connection.trouble is not None and not options.wait:
+            raise connection.trouble
         if connection.status is not None:
             limit = options.first_element_timeout  # it answered; the generator is at work
         if waited >= limit and not options.wait:

@@ -22,6 +22,8 @@ class ClientOptions(TypedDict, total=False):
       beyond; "memory", "ipc" or "tcp" insists on one of them.
     * ``memory_budget``: bytes that may wait in the trainer; default None is max(1 GiB, workers x 4
       x element), at most a quarter of the memory.
+    * ``keys``: the folder with this trainer's keys (`genserver keygen`), for endpoints that are no
+      files; default None takes those that the environment names, if any, and "none" takes none.
     * ``insecure_network``: connect beyond this host although there are no keys; default False.
     * ``connect_timeout``: seconds until a server must have answered; default 30.
     * ``first_element_timeout``: seconds until the first element must have come; default 300.
@@ -43,6 +45,7 @@ class ClientOptions(TypedDict, total=False):
     deterministic: bool
     transport: str
     memory_budget: int | None
+    keys: str | None
     insecure_network: bool
     connect_timeout: float
     first_element_timeout: float

@@ -8,8 +8,11 @@
     ├── ElementError               an element cannot travel
     │   └── ElementMismatch        an element does not fit the element spec
     ├── EndpointError              an endpoint is malformed, unusable or refused
+    ├── KeyFileError               keys that cannot be used: a folder, a file or a variable
+    ├── NotGuarded                 a server with keys would let strangers in
     ├── Unreachable                nobody answered in time
     ├── Rejected                   the server answered, and refused
+    │   └── KeyRejected            the keys of the two ends do not go together
     ├── GeneratorError             the user's generator raised
     ├── WorkerDied                 a worker process ended while it was needed
     ├── ServerStopped              the server said goodbye while it was needed
@@ -39,7 +42,10 @@ __all__ = [
     "GenserverError",
     "InternalError",
     "Interrupted",
+    "KeyFileError",
+    "KeyRejected",
     "LocalProtocolError",
+    "NotGuarded",
     "PeerLost",
     "ProtocolError",
     "Rejected",
@@ -124,6 +130,30 @@ class EndpointError(GenserverError):
         return f"{self.endpoint}: {self.reason}"
 
 
+class KeyFileError(GenserverError):
+    """Keys cannot be used or made: ``source`` is the file, the folder or the variable."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(source, reason)
+        self.source = source
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.reason}"
+
+
+class NotGuarded(GenserverError):
+    """A server with keys tried its own door at ``endpoint`` as a stranger, and was not refused."""
+
+    def __init__(self, endpoint: str, reason: str) -> None:
+        super().__init__(endpoint, reason)
+        self.endpoint = endpoint
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.endpoint}: a stranger is not refused as he must be: {self.reason}"
+
+
 class Unreachable(GenserverError):
     """Nobody answered at ``endpoint`` within ``seconds``; ``reason`` is what was found there.
 
@@ -156,6 +186,13 @@ class Rejected(GenserverError):
 
     def __str__(self) -> str:
         return f"{self.endpoint} refused ({self.code}): {self.text}"
+
+
+class KeyRejected(Rejected):
+    """The keys of the two ends do not go together, or one end has none.
+
+    ``code`` is "unknown_key", "wrong_server_key", "keys_needed" or "keys_unused".
+    """
 
 
 class GeneratorError(GenserverError):

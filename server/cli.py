@@ -29,7 +29,7 @@ from .config import (
     parse_arguments,
     parse_items,
 )
-from .exit_codes import ExitCode
+from .exit_codes import ExitCode, code_of
 from .parser import make_parser
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except ConfigError as error:
         code = _fail(str(error), error.code)
     except GenserverError as error:
-        code = _fail(str(error), ExitCode.UNAVAILABLE)
+        code = _fail(str(error), code_of(error))
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     except BrokenPipeError:
@@ -102,7 +102,7 @@ def _run(options: argparse.Namespace) -> ExitCode:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     """What a command does not know is said with that command's usage."""
-    options, unknown = make_parser(_serve, _probe).parse_known_args(arguments)
+    options, unknown = make_parser(_serve, _probe, _keygen).parse_known_args(arguments)
     if unknown:
         # Other servers have a --port; its number may have been taken for the target.
         given = " ".join(sys.argv[1:] if arguments is None else arguments)
@@ -137,6 +137,7 @@ def _serve(options: argparse.Namespace) -> ExitCode:
         spec=options.spec,
         length=options.length,
         insecure_network=options.insecure_network,
+        keys=options.keys,
         function=options.function_fd,
         stage=options.stage,
         recovery=options.recovery,
@@ -155,7 +156,7 @@ def _serve_in_workers(options: argparse.Namespace, config: ServeConfig) -> ExitC
 
     with Launcher(config) as launcher:
         # A name may turn out to be of another host, which is refused: then nothing is started.
-        if config.endpoint.on_this_host or config.insecure_network:
+        if config.endpoint.on_this_host or config.insecure_network or config.keys is not None:
             launcher.start_first()
         config = launcher.placed(config)
         from .printer import Printer
@@ -213,8 +214,20 @@ def _probe(options: argparse.Namespace) -> ExitCode:
     answer, ready = probe(
         options.endpoint,
         seconds=options.timeout,
+        keys=options.keys,
         insecure_network=options.insecure_network,
         as_json=options.json,
     )
     print(answer)
     return ExitCode.OK if ready else ExitCode.UNAVAILABLE
+
+
+def _keygen(options: argparse.Namespace) -> ExitCode:
+    from genserver.protocol.transport.key_files import make_keys
+
+    made = make_keys(options.folder, options.name)
+    print("made", *made, sep="\n  ")
+    server, trainer = (os.path.join(options.folder, name) for name in ("server", options.name))
+    print(f"the server's host needs {server}:  genserver serve ... --keys {server}")
+    print(f"the trainer's needs {trainer}:  from_server(..., keys={trainer!r})")
+    return ExitCode.OK

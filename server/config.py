@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genserver.protocol.endpoint import ANY_PATH, DEFAULT_ENDPOINT, Endpoint, parse_endpoint
-from genserver.protocol.errors import EndpointError, GenserverError, SpecError
+from genserver.protocol.errors import EndpointError, GenserverError, KeyFileError, SpecError
+from genserver.protocol.keys import VARIABLES, ServerKeys
 
 from .exit_codes import ExitCode
 from .lives import DEFAULT_RESTARTS
@@ -61,6 +62,8 @@ class ServeConfig:
     #: Elements of one pass, -1 endless, -2 unknown; None when the generator's attribute decides.
     length: int | None = None
     insecure_network: bool = False
+    #: Of what listens at tcp; None lets in whoever can connect.
+    keys: ServerKeys | None = None
     #: The descriptor of the function that `from_generator` sent; None where ``target`` is imported.
     function: int | None = None
     #: Which stage of a pipeline is served: the last, or 1 for the one before it.
@@ -150,6 +153,7 @@ def make_config(
     spec: str | None = None,
     length: str | None = None,
     insecure_network: bool = False,
+    keys: str | None = None,
     function: int | None = None,
     stage: int = 0,
     recovery: str | None = None,
@@ -162,8 +166,11 @@ def make_config(
     try:
         endpoint = parse_endpoint(bind)
         declared = None if spec is None else _declared(spec)
+        found = _keys(endpoint, keys)
     except (EndpointError, SpecError) as error:
         raise ConfigError(str(error), ExitCode.USAGE) from None
+    except KeyFileError as error:
+        raise ConfigError(str(error)) from None
     return ServeConfig(
         target=target,
         endpoint=endpoint,
@@ -176,6 +183,7 @@ def make_config(
         spec=declared,
         length=None if length is None else parse_length(length),
         insecure_network=insecure_network,
+        keys=found,
         function=function,
         stage=stage,
         recovery="auto" if recovery is None else recovery,
@@ -184,6 +192,22 @@ def make_config(
         item_timeout=item_timeout,
         max_items=max_items,
     )
+
+
+def _keys(endpoint: Endpoint, given: str | None) -> ServerKeys | None:
+    """Those of the command line, or of the environment. Most servers have none, and do without what
+    reads them."""
+    if endpoint.scheme == "ipc":
+        if given not in (None, "none"):
+            raise EndpointError(
+                str(endpoint), "--keys are for tcp; a socket file lets in its owner alone"
+            )
+        return None
+    if given is None and not any(name in os.environ for name in VARIABLES):
+        return None
+    from genserver.protocol.transport.key_files import find_server_keys
+
+    return find_server_keys(given)
 
 
 def _declared(text: str) -> ElementSpec:

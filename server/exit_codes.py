@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["ExitCode"]
+from genserver.protocol.errors import GenserverError, KeyFileError, KeyRejected, NotGuarded
+
+__all__ = ["ExitCode", "code_of"]
 
 
 class ExitCode(IntEnum):
@@ -20,9 +22,19 @@ class ExitCode(IntEnum):
     UNAVAILABLE = 69
     #: A worker died at the start, too often or always at one element; or genserver has a bug.
     WORKER_DIED = 70
-    #: The module, the generator or an option is wrong: starting again would not help.
+    #: The server does not let this one in: the keys of the two ends do not go together.
+    REFUSED = 77
+    #: The module, the generator, an option or a key is wrong: starting again would not help.
     CONFIG = 78
     #: Ctrl-C (128 + SIGINT).
     INTERRUPTED = 130
     #: SIGTERM, and a worker had to be killed (128 + SIGTERM).
     TERMINATED = 143
+
+
+def code_of(error: GenserverError) -> ExitCode:
+    """Of an error that ended a command: whoever it talks to cannot be used, if nothing else."""
+    if isinstance(error, KeyRejected):
+        return ExitCode.REFUSED
+    wrong = isinstance(error, KeyFileError | NotGuarded)
+    return ExitCode.CONFIG if wrong else ExitCode.UNAVAILABLE

@@ -51,6 +51,9 @@ class Server:
       element.
     * ``length``: elements of one pass over all workers (of each with sharding off), or
       "infinite"; default unknown.
+    * ``keys``: the folder of the server's keys (`genserver keygen`): it lets in the trainers that
+      they name, and nobody else; default None takes those that the environment names, if any, and
+      "none" takes none. For tcp.
     * ``insecure_network``: listen beyond this host although anyone who reaches the port can
       connect.
     * ``recovery``: what becomes of a stream whose worker died. "auto", the default: it goes on
@@ -87,6 +90,7 @@ class Server:
         seed: int | None = None,
         spec: str | None = None,
         length: int | str | None = None,
+        keys: str | None = None,
         insecure_network: bool = False,
         recovery: str | None = None,
         max_rerun: float | None = None,
@@ -103,9 +107,10 @@ class Server:
         given = dict(arguments or {})
         options = {
             "bind": bind, "sharding": sharding, "seed": seed, "spec": spec,
-            "length": None if length is None else str(length), "insecure_network": insecure_network,
-            "recovery": recovery, "max_rerun": max_rerun, "max_restarts": max_restarts,
-            "item_timeout": item_timeout, "max_items": max_items, "concurrency": concurrency,
+            "length": None if length is None else str(length), "keys": keys,
+            "insecure_network": insecure_network, "recovery": recovery, "max_rerun": max_rerun,
+            "max_restarts": max_restarts, "item_timeout": item_timeout, "max_items": max_items,
+            "concurrency": concurrency,
         }  # fmt: skip
         self._backend: ChildServer | GuestServer
         if workers == 0:

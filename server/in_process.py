@@ -21,10 +21,12 @@ from genserver.protocol.errors import GenserverError
 from genserver.protocol.messages import Status
 from genserver.protocol.spec import ElementSpec
 from genserver.protocol.transport.control import ControlEnd
+from genserver.protocol.transport.guard import Guard
 from genserver.protocol.transport.platform import has_ipc, host_id
 from genserver.protocol.transport.process import acquire_loop, release_loop
+from genserver.protocol.transport.safety import check_safe
 from genserver.protocol.transport.serving import DataEnd, make_data_end
-from genserver.protocol.transport.sockets import Router, check_safe
+from genserver.protocol.transport.sockets import Router
 
 from .actions import Abort, Action, Publish, Ready, Tell
 from .answers import loaded, searched
@@ -56,6 +58,7 @@ class InProcess:
         self._fleet = Fleet(self._config, 1, host_id())
         self._endpoint = config.endpoint
         self._loop = acquire_loop()
+        self._guard = Guard(self._loop, config.keys)
         self._folder = PrivateFolder() if has_ipc() else None
         self._control: ControlEnd | None = None
         self._data: DataEnd | None = None
@@ -65,7 +68,10 @@ class InProcess:
     def run(self) -> ExitCode:
         """Serve until `stop`. Raises `EndpointError`, and `ConfigError` with its exit code."""
         try:
-            check_safe(self._endpoint, insecure_network=self._config.insecure_network)
+            check_safe(
+                self._endpoint, keys=self._config.keys is not None,
+                insecure_network=self._config.insecure_network,
+            )  # fmt: skip
             self._on_loop(self._bind)
             self._serve()
         except StopRequested:
@@ -128,17 +134,18 @@ class InProcess:
     def _bind(self) -> None:
         control, data = Router(), Router()
         try:
-            self._endpoint = control.bind(self._endpoint)
+            self._endpoint = self._guard.bind(control, self._endpoint)
             ipc, port = "", 0
             if self._folder is not None:
                 ipc = os.path.join(self._folder.path, "0.sock")
                 data.bind(Endpoint("ipc", path=ipc))
             tcp = self._config.worker_endpoint(self._endpoint, 0)
             if tcp is not None:
-                port = data.bind(tcp).port
+                port = self._guard.bind(data, tcp).port
         except GenserverError:
             control.close()
             data.close()
+            self._guard.close()
             raise
         self._control = ControlEnd(self._loop, control, secrets.randbits(64), self._fleet.status)
         self._data = make_data_end(self._loop, data, ipc)
@@ -156,6 +163,7 @@ class InProcess:
         self._data.leave("the server stopped")
         self._data.close()
         self._control.close()
+        self._guard.close()
 
     def _on_loop(self, function: Callable[[], None]) -> None:
         """Call on the I/O thread and wait; raises what it raises."""

@@ -119,6 +119,7 @@ class Launcher:
                 "item_timeout": config.item_timeout,
                 "ipc": "" if folder is None else os.path.join(folder.path, f"{index}.sock"),
                 "tcp": "" if tcp is None else str(tcp),
+                "keys": None if config.keys is None else config.keys.to_wire(),
                 "function": config.function,
                 "stage": config.stage,
             },

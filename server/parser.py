@@ -23,14 +23,15 @@ examples:
   genserver serve scans:cubes --workers 4 --arg folder=/data/scans
   genserver serve simulator:episodes --sharding off --length infinite
   genserver probe tcp://127.0.0.1:5555
+  genserver keygen keys
 
 in the trainer:
   from genserver.client import from_server
   dataset = from_server("tcp://127.0.0.1:5555")
 
 exit codes: 0 done or stopped by SIGTERM, 64 usage, 65 the generator failed at its start,
-69 nobody listens or the endpoint is in use, 70 a worker died too often, 78 wrong module, generator
-or option, 130 Ctrl-C, 143 SIGTERM and a worker had to be killed
+69 nobody listens or the endpoint is in use, 70 a worker died too often, 77 not let in, 78 wrong
+module, generator, option or key, 130 Ctrl-C, 143 SIGTERM and a worker had to be killed
 """
 
 
@@ -53,7 +54,7 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def make_parser(serve: Run, probe: Run) -> argparse.ArgumentParser:
+def make_parser(serve: Run, probe: Run, keygen: Run) -> argparse.ArgumentParser:
     """The parser; ``run`` of what it reads is the command's function, ``parser`` its own."""
     parser = _Parser(
         prog="genserver",
@@ -68,6 +69,7 @@ def make_parser(serve: Run, probe: Run) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(commands, serve)
     _add_probe(commands, probe)
+    _add_keygen(commands, keygen)
     return parser
 
 
@@ -117,8 +119,14 @@ def _add_serve(commands: Any, run: Run) -> None:
         help="elements of one pass over all workers (of each with --sharding off), or 'infinite'",
     )  # fmt: skip
     serve.add_argument(
+        "--keys", metavar="DIR",
+        help="let in the trainers that these keys name, and nobody else: DIR is made by "
+        "`genserver keygen` (default: those of GENSERVER_KEYS; 'none' for none)",
+    )  # fmt: skip
+    serve.add_argument(
         "--insecure-network", action="store_true",
-        help="listen beyond this host although anyone who reaches the port can connect",
+        help="listen beyond this host without keys although anyone who reaches the port can "
+        "connect",
     )  # fmt: skip
     _add_supervision(serve)
     _add_surroundings(serve)
@@ -198,4 +206,21 @@ def _add_probe(commands: Any, run: Run) -> None:
     probe.add_argument(
         "--timeout", type=float, default=5.0, metavar="SECONDS", help="default %(default)s"
     )
+    probe.add_argument(
+        "--keys", metavar="DIR", help="of a trainer, or those of the server beside it"
+    )
     probe.add_argument("--insecure-network", action="store_true", help="as for serve")
+
+
+def _add_keygen(commands: Any, run: Run) -> None:
+    keygen = commands.add_parser(
+        "keygen", help="make the keys of a server and of a trainer, for the network between them"
+    )
+    keygen.set_defaults(run=run, parser=keygen)
+    keygen.add_argument(
+        "folder", metavar="DIR",
+        help="gets DIR/server, unless it is there, and DIR/NAME: what each of the two hosts needs",
+    )  # fmt: skip
+    keygen.add_argument(
+        "--name", default="trainer", metavar="NAME", help="of the trainer (default %(default)s)"
+    )

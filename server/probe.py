@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from genserver.protocol.endpoint import Endpoint, parse_endpoint
@@ -10,27 +11,39 @@ from genserver.protocol.errors import EndpointError, Unreachable
 from genserver.protocol.messages import NO_MORE, Status, WorkerStatus
 from genserver.protocol.transport.connection import connect
 from genserver.protocol.transport.distance import choose_route
-from genserver.protocol.transport.sockets import check_reachable, check_safe
+from genserver.protocol.transport.key_files import find_trainer_keys
+from genserver.protocol.transport.safety import check_safe
+from genserver.protocol.transport.sockets import check_reachable
 
 from .config import ConfigError
 from .exit_codes import ExitCode
 
 __all__ = ["probe"]
 
+#: Seconds between two looks at what handshakes make of the other end.
+TURN_SECONDS = 0.2
 
-def probe(text: str, *, seconds: float, insecure_network: bool, as_json: bool) -> tuple[str, bool]:
+
+def probe(
+    text: str, *, seconds: float, keys: str | None, insecure_network: bool, as_json: bool
+) -> tuple[str, bool]:
     """What the server at ``text`` says, and whether it serves or soon will.
 
-    Raises `Unreachable`, and `ConfigError` for what is no endpoint.
+    Raises `Unreachable`, `KeyRejected`, and `ConfigError` for what is no endpoint or no keys.
     """
     endpoint = _endpoint(text)
-    check_safe(endpoint, insecure_network=insecure_network)
+    found = find_trainer_keys(keys) if endpoint.scheme == "tcp" else None
+    check_safe(endpoint, keys=found is not None, insecure_network=insecure_network)
     reason = check_reachable(endpoint)
     if reason:
         raise Unreachable(str(endpoint), 0.0, reason)
-    connection = connect(endpoint)
+    connection = connect(endpoint, keys=found)
     try:
-        status = connection.wait(lambda _: True, seconds)
+        status, deadline = None, time.monotonic() + seconds
+        while status is None and (left := deadline - time.monotonic()) > 0:
+            status = connection.wait(lambda _: True, min(TURN_SECONDS, left))
+            if connection.trouble is not None:
+                raise connection.trouble
         if status is None:
             reason = "what listens there does not speak genserver"
             raise Unreachable(str(endpoint), seconds, reason, taken=True)

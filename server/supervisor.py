@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 from genserver.protocol.endpoint import Endpoint
 from genserver.protocol.messages import Status
 from genserver.protocol.transport.control import ControlEnd
+from genserver.protocol.transport.guard import Guard
 from genserver.protocol.transport.loop import Loop
 from genserver.protocol.transport.platform import host_id, reap_strangers, usable_cores
-from genserver.protocol.transport.sockets import Router, check_safe, close_context
+from genserver.protocol.transport.safety import check_safe
+from genserver.protocol.transport.sockets import Router, close_context
 
 from .actions import Abort, Action, Begin, DumpStacks, Kill, Publish, Ready, Say, Spawn, Tell
 from .config import ConfigError, ServeConfig
@@ -77,6 +79,7 @@ class Supervisor:
         self._loop = Loop()
         self._loop.tick_every = tick_for(config.item_timeout, SHORTEST_TICK, TICK_SECONDS)
         self._endpoint = config.endpoint
+        self._guard = Guard(self._loop, config.keys)
         self._control: ControlEnd | None = None
         self._upstream: UpstreamServer | None = None
         self._exit = ExitCode.OK
@@ -89,10 +92,13 @@ class Supervisor:
         Raises `EndpointError` when the endpoint is refused or in use, `ConfigError` with its code
         and sentence for whatever else ended the server.
         """
-        check_safe(self._config.endpoint, insecure_network=self._config.insecure_network)
+        config = self._config
+        check_safe(
+            config.endpoint, keys=config.keys is not None, insecure_network=config.insecure_network
+        )
         router = Router()
         try:
-            self._endpoint = router.bind(self._config.endpoint)
+            self._endpoint = self._guard.bind(router, config.endpoint)
             self._control = ControlEnd(self._loop, router, _incarnation(), self._fleet.status)
             self._serve()
         finally:
@@ -292,6 +298,7 @@ class Supervisor:
             self._control.close()
         else:
             router.close()
+        self._guard.close()
         close_context()
 
 

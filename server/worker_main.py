@@ -19,9 +19,11 @@ from typing import Any
 
 from genserver.protocol.child.inherited import taken
 from genserver.protocol.endpoint import Endpoint, parse_endpoint
-from genserver.protocol.errors import EndpointError
+from genserver.protocol.errors import EndpointError, NotGuarded
+from genserver.protocol.keys import ServerKeys
 from genserver.protocol.messages import GoAway
 from genserver.protocol.spec import ElementSpec
+from genserver.protocol.transport.guard import Guard
 from genserver.protocol.transport.loop import Loop
 from genserver.protocol.transport.platform import die_with_parent, raise_descriptor_limit
 from genserver.protocol.transport.process import end_loop
@@ -30,7 +32,7 @@ from genserver.protocol.transport.sockets import Router, close_context
 
 from .answers import loaded, searched
 from .config import ConfigError
-from .exit_codes import ExitCode
+from .exit_codes import ExitCode, code_of
 from .lives import STABLE
 from .progress_page import ProgressPage
 from .reports import (
@@ -113,6 +115,8 @@ class _Process:
         longest = self._loop.tick_every
         self._loop.tick_every = tick_for(config["item_timeout"], SHORTEST_TICK, longest)
         self._router = Router()
+        keys = config["keys"]
+        self._guard = Guard(self._loop, None if keys is None else ServerKeys.from_wire(keys))
         self._data = make_data_end(self._loop, self._router, config["ipc"])
         self._down = down
         self._commands = LineReader(down)
@@ -143,8 +147,8 @@ class _Process:
                     f"it made its {self._config['max_items']} elements", returns=True
                 )
                 write_line(self._up, Leaving())
-        except (EndpointError, ConfigError) as error:
-            code = ExitCode.UNAVAILABLE if isinstance(error, EndpointError) else error.code
+        except (EndpointError, NotGuarded, ConfigError) as error:
+            code = error.code if isinstance(error, ConfigError) else code_of(error)
             write_line(self._up, Failed(int(code), str(error)))
             return code
         except StopRequested:
@@ -166,7 +170,7 @@ class _Process:
         if ipc:
             self._router.bind(Endpoint("ipc", path=ipc))
         if self._config["tcp"]:
-            port = self._router.bind(parse_endpoint(self._config["tcp"])).port
+            port = self._guard.bind(self._router, parse_endpoint(self._config["tcp"])).port
         write_line(self._up, Bound(ipc, port))
 
     def _await_start(self) -> bool:
@@ -212,6 +216,7 @@ class _Process:
             self._thread.join(GOODBYE_SECONDS)
         if not self._thread.is_alive():
             self._data.close()
+            self._guard.close()
             end_loop()  # which pulls from the stage before this one, where there is one
             close_context()
 

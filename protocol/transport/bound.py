@@ -1,6 +1,6 @@
-"""A bound socket on a `Loop`: reads and writes messages, and remembers who misbehaved.
+"""A bound socket on a `Loop`: reads and writes messages, and sends away who misbehaves.
 
-Owns its router. Runs on the loop's thread only.
+Owns its router. Runs on the loop's thread only. What is let in is decided by `Admission`.
 """
 
 from __future__ import annotations
@@ -9,35 +9,38 @@ import logging
 import time
 from abc import ABC, abstractmethod
 
+from ..admission import Admission, Cut
 from ..codec import ItemHeader, decode_header, encode
 from ..errors import RemoteProtocolError
 from ..link import Numbered
+from ..messages import Hello
 from .loop import Loop
-from .sockets import Router
+from .sockets import Incoming, Router
 
 __all__ = ["Bound"]
 
 logger = logging.getLogger("genserver")
 
-#: Breaches of the protocol by one peer, after which its messages are dropped unread (rule T10).
-MAX_BREACHES = 3
-#: Peers whose breaches are remembered.
-MAX_BREACHERS = 1024
-
 
 class Bound(ABC):
-    """Reads and writes messages on a bound router; remembers who misbehaved."""
+    """Reads and writes messages on a bound router; sends away who misbehaves."""
 
     def __init__(self, loop: Loop, router: Router) -> None:
         self.loop = loop
         self._router = router
-        self._breaches: dict[bytes, int] = {}
+        self.admission = Admission()
+        #: Whether nothing waits that was received.
+        self._drained = True
         loop.add(router, self._readable)
+        loop.add(router.monitor, self._connected)
         loop.every_tick(self.tick)
+        loop.every_tick(self._guard)
 
     def close(self) -> None:
         """Close the router and remove its files."""
         self.loop.drop_tick(self.tick)
+        self.loop.drop_tick(self._guard)
+        self.loop.remove(self._router.monitor)
         self.loop.remove(self._router)
         self._router.close()
 
@@ -59,24 +62,51 @@ class Bound(ABC):
 
     def _readable(self) -> bool:
         got = self._router.receive()
+        self._drained = got is None
         if got is None:
             return False
-        peer, header, further = got
-        if self._breaches.get(peer, 0) >= MAX_BREACHES:
-            return True
         now = time.monotonic()
-        try:
-            number, message = decode_header(header)
-            if further or isinstance(message, ItemHeader):
-                raise RemoteProtocolError("a trainer sends no payload")
-            self.receive(peer, Numbered(number, message), now)
-        except RemoteProtocolError as error:
-            self._note_breach(peer, error)
-            self.refuse(peer, str(error), now)
+        if self.admission.arrived(got.connection, got.nbytes, now):
+            self._read(got, now)
         return True
 
-    def _note_breach(self, peer: bytes, error: RemoteProtocolError) -> None:
-        if len(self._breaches) >= MAX_BREACHERS:
-            self._breaches.clear()
-        self._breaches[peer] = self._breaches.get(peer, 0) + 1
-        logger.info("a peer broke the protocol: %s", error)
+    def _read(self, got: Incoming, now: float) -> None:
+        try:
+            number, message = decode_header(got.header)
+            if got.further or isinstance(message, ItemHeader):
+                raise RemoteProtocolError("a trainer sends no payload")
+            self.receive(got.peer, Numbered(number, message), now)
+            if isinstance(message, Hello):
+                self.admission.greeted(got.connection)
+        except RemoteProtocolError as error:
+            logger.debug("a peer broke the protocol: %s", error)
+            self.refuse(got.peer, str(error), now)
+            self._cut(self.admission.breach(got.connection))
+
+    def _connected(self) -> bool:
+        news = self._router.monitor.accepted()
+        if news is None:
+            return False
+        connection, new = news
+        if new:
+            self._cut(self.admission.accepted(connection, time.monotonic()))
+        else:
+            self.admission.gone(connection)
+        return True
+
+    def _guard(self, now: float) -> None:
+        """What the system received, but for what is still to be read."""
+        received = {
+            connection: nbytes
+            for connection in self.admission.connections
+            if (nbytes := self._router.received(connection)) is not None
+        }
+        self._cut(self.admission.tick(now, received, drained=self._drained))
+        report = self.admission.report(now)
+        if report:
+            logger.warning("%s", report)
+
+    def _cut(self, cuts: list[Cut]) -> None:
+        for cut in cuts:
+            logger.info("a connection is cut: %s", cut.why)
+            self._router.cut(cut.connection)

@@ -16,12 +16,14 @@ from dataclasses import replace
 
 from ..dealing import Deals
 from ..endpoint import Endpoint
-from ..errors import GenserverError, Interrupted
+from ..errors import GenserverError, Interrupted, Rejected
+from ..keys import TrainerKeys
 from ..messages import Open, Status
 from ..spec import ElementSpec
 from ..stream import Delivery, PulledStream, Window
 from ..watch import GIVE_UP_AFTER
-from .core import Consumer, Core, Sink
+from .consumer import Consumer, Sink
+from .core import Core
 from .platform import after_fork_in_child
 from .process import acquire_loop, release_loop
 
@@ -84,12 +86,14 @@ class StreamHandle:
 class Connection:
     """Any thread. Call `release` when done; nothing else ends it."""
 
-    def __init__(self, endpoint: Endpoint, transport: str, give_up_after: float) -> None:
+    def __init__(
+        self, endpoint: Endpoint, transport: str, give_up_after: float, keys: TrainerKeys | None
+    ) -> None:
         self.endpoint = endpoint
         self.users = 0
         self._streams = itertools.count(1)
         self._core = Core(
-            acquire_loop(), endpoint, transport, give_up_after=give_up_after,
+            acquire_loop(), endpoint, transport, give_up_after=give_up_after, keys=keys,
             on_idle=self._may_end, on_failure=self._forget,
         )  # fmt: skip
 
@@ -102,6 +106,11 @@ class Connection:
     def absence(self) -> str:
         """Why it does not serve at the moment, or ""."""
         return self._core.absence
+
+    @property
+    def trouble(self) -> Rejected | None:
+        """What may be wrong with the keys, as long as the server has not answered."""
+        return self._core.trouble
 
     @property
     def error(self) -> GenserverError | None:
@@ -187,7 +196,7 @@ class Connection:
         self._core.idle_since = None
 
 
-_connections: dict[tuple[Endpoint, str, float], Connection] = {}
+_connections: dict[tuple[Endpoint, str, float, TrainerKeys | None], Connection] = {}
 _sharing = threading.Lock()
 
 
@@ -197,13 +206,15 @@ def _drop(connection: Connection) -> None:
 
 
 def connect(
-    endpoint: Endpoint, transport: str = "auto", give_up_after: float = GIVE_UP_AFTER
-) -> Connection:
+    endpoint: Endpoint, transport: str = "auto", give_up_after: float = GIVE_UP_AFTER,
+    keys: TrainerKeys | None = None,
+) -> Connection:  # fmt: skip
     """The process's connection to ``endpoint``, made when there is none. Any thread.
 
-    A peer that is silent or away for ``give_up_after`` seconds is given up.
+    ``keys`` are for what goes over tcp. A peer that is silent or away for ``give_up_after`` seconds
+    is given up.
     """
-    key = endpoint, transport, give_up_after
+    key = endpoint, transport, give_up_after, keys
     with _sharing:
         connection = _connections.get(key)
         if connection is None:

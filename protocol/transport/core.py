@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from ..endpoint import Endpoint
 from ..errors import (
@@ -25,9 +24,11 @@ from ..errors import (
     Rejected,
     Unreachable,
 )
+from ..handshake import Trouble, rejected
+from ..keys import TrainerKeys
 from ..messages import Error, Fail, Status
 from ..spec import ElementSpec
-from ..stream import Delivery, PulledStream
+from ..stream import Delivery
 from ..trainer_end import (
     Delivered,
     Ended,
@@ -45,13 +46,14 @@ from ..trainer_end import (
 )
 from ..watch import Abandon, Action, GiveUp, Renew, Resume, Say, Watch
 from .buffers import BufferPool
+from .consumer import Consumer
 from .distance import Route, choose_route
 from .loop import Loop
 from .peer_link import PeerLink
 from .platform import has_ipc, host_id
 from .process import on_interrupt
 
-__all__ = ["Consumer", "Core", "Sink"]
+__all__ = ["Core"]
 
 logger = logging.getLogger("genserver")
 
@@ -59,24 +61,6 @@ logger = logging.getLogger("genserver")
 STATUS_WITHIN = 2.0
 #: A connection that nobody uses is kept so long (seconds): the next epoch starts at once.
 GRACE = 2.0
-
-
-class Sink(Protocol):
-    """Where a stream's elements go, as `source`; see `Inbox`. Called on the I/O thread."""
-
-    def put(self, source: int, delivery: Delivery) -> None: ...
-    def end(self, source: int) -> None: ...
-    def finish(self, source: int, item: int, count: int) -> None: ...
-    def fail(self, error: GenserverError) -> None: ...
-    def interrupt(self) -> None: ...
-
-
-@dataclass(slots=True)
-class Consumer:
-    pulled: PulledStream
-    spec: ElementSpec
-    inbox: Sink
-    source: int
 
 
 @dataclass(slots=True)
@@ -91,7 +75,7 @@ class Core:
 
     def __init__(
         self, loop: Loop, endpoint: Endpoint, transport: str, *, give_up_after: float,
-        on_idle: Callable[[], bool], on_failure: Callable[[], None],
+        keys: TrainerKeys | None, on_idle: Callable[[], bool], on_failure: Callable[[], None],
     ) -> None:  # fmt: skip
         """``give_up_after`` is `Watch`'s. ``on_idle`` is asked when nobody has used it for `GRACE`
         whether it may end, and ``on_failure`` told that it is of no more use."""
@@ -107,6 +91,7 @@ class Core:
         self.idle_since: float | None = None
         self._ended = False
         self._transport = transport
+        self._keys = keys
         self._on_idle = on_idle
         self._on_failure = on_failure
         self._session = secrets.randbits(64)
@@ -196,6 +181,7 @@ class Core:
             on_event=self._on_control,
             spec=lambda _: None,
             buffers=self._buffers,
+            keys=self._keys,
         )
         self._control.link()
         self.loop.every_tick(self._tick)
@@ -250,6 +236,7 @@ class Core:
             spec=lambda stream: self._spec_of(worker, stream),
             buffers=self._buffers,
             memory=memory,
+            keys=self._keys,
         )
 
     def _spec_of(self, worker: int, stream: int) -> ElementSpec | None:
@@ -284,7 +271,7 @@ class Core:
         elif isinstance(event, Welcomed):
             self._welcomed = True
         elif isinstance(event, Refused):
-            self._fail(Rejected(str(self.endpoint), event.error.code, event.error.text))
+            self._fail(self._rejected(event.error))
         elif isinstance(event, Left):
             self._act(self._watch.left(event.reason, event.returns, now))
             if event.returns:
@@ -319,9 +306,7 @@ class Core:
             if consumer is not None:
                 consumer.inbox.fail(self._failure(consumer, event.failure))
         elif isinstance(event, Refused):
-            self._fail_worker(
-                worker, Rejected(str(self.endpoint), event.error.code, event.error.text)
-            )
+            self._fail_worker(worker, self._rejected(event.error))
         elif isinstance(event, Reborn):
             self._act(self._watch.worker_reborn(worker, time.monotonic()))
         elif isinstance(event, Forgotten):
@@ -353,12 +338,21 @@ class Core:
 
     def _failure(self, consumer: Consumer, failure: Fail | Error) -> GenserverError:
         if isinstance(failure, Error):
-            return Rejected(str(self.endpoint), failure.code, failure.text)
+            return self._rejected(failure)
         opening = consumer.pulled.opening
         return GeneratorError(
             worker=opening.index, epoch=opening.epoch, element=failure.element,
             kind=failure.kind, text=failure.text, traceback=failure.traceback,
         )  # fmt: skip
+
+    @property
+    def trouble(self) -> Rejected | None:
+        """What may be wrong with the keys, as long as the server has not answered. Any thread."""
+        trouble = None if self._control is None or self._welcomed else self._control.trouble
+        return None if trouble is None else self._rejected(trouble)
+
+    def _rejected(self, why: Error | Trouble) -> Rejected:
+        return rejected(str(self.endpoint), why.code, why.text)
 
     def _fail_worker(
         self, worker: int, error: GenserverError, streams: Collection[int] | None = None

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from .sockets import Dealer, Poller, Router, WakeUp
+from .sockets import Poller, Source, WakeUp
 
 __all__ = ["Loop"]
 
@@ -59,12 +59,12 @@ class Loop:
         """Like `call`, without waking the loop: at its next wake-up, half a second at most."""
         self._calls.append(function)
 
-    def add(self, source: Router | Dealer | int, handler: Callable[[], bool]) -> None:
+    def add(self, source: Source, handler: Callable[[], bool]) -> None:
         """Call ``handler`` when ``source`` is readable, again while it returns True."""
         self._handlers[source if isinstance(source, int) else source.raw] = handler
         self._poller.add(source)
 
-    def remove(self, source: Router | Dealer | int) -> None:
+    def remove(self, source: Source) -> None:
         """Forget a source; its owner closes it."""
         if self._handlers.pop(source if isinstance(source, int) else source.raw, None) is not None:
             self._poller.remove(source)

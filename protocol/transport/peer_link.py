@@ -24,10 +24,12 @@ from ..codec import (
     placed_in,
 )
 from ..errors import EndpointError, RemoteProtocolError
+from ..handshake import Handshakes, Trouble
+from ..keys import TrainerKeys
 from ..link import Numbered, Pauses
-from ..messages import Item, Message
+from ..messages import Error, Item, Message
 from ..spec import ElementSpec
-from ..trainer_end import Event, Lost, TrainerEnd
+from ..trainer_end import Event, Lost, Refused, TrainerEnd
 from .borrower import Borrower
 from .buffers import BufferPool
 from .distance import Route
@@ -58,6 +60,7 @@ class PeerLink:
         spec: Callable[[int], ElementSpec | None],
         buffers: BufferPool,
         memory: int = 0,
+        keys: TrainerKeys | None = None,
     ) -> None:
         """``spec`` says what the elements of a stream look like, None for one that is closed.
 
@@ -73,6 +76,10 @@ class PeerLink:
         self._borrower: Borrower | None = None
         self._on_event = on_event
         self._spec = spec
+        self._keys = keys
+        self._handshakes = Handshakes("" if keys is None else keys.public)
+        #: What the handshakes of late make of the other end, where that is not sure.
+        self.trouble: Trouble | None = None
         self._dealer: Dealer | None = None
         self._relink_at: float | None = None
         self._back_off = RELINK_FIRST
@@ -84,7 +91,7 @@ class PeerLink:
         self._relink_at = None
         try:
             route = self._route()
-            self._dealer = Dealer(route.endpoint)
+            self._dealer = Dealer(route.endpoint, self._keys)
         except EndpointError as error:  # its name cannot be resolved at the moment
             self.end.connect(time.monotonic())
             self._dispatch(self.end.lose(str(error)))
@@ -98,6 +105,8 @@ class PeerLink:
         ):
             self._lend_no_more("the worker does not take note")
         self._loop.add(self._dealer, self._readable)
+        if self._dealer.monitor is not None:
+            self._loop.add(self._dealer.monitor, self._shaken)
         self.flush()
 
     def renew(self) -> None:
@@ -168,6 +177,8 @@ class PeerLink:
     def _drop_socket(self) -> None:
         self._return_memory()
         if self._dealer is not None:
+            if self._dealer.monitor is not None:
+                self._loop.remove(self._dealer.monitor)
             self._loop.remove(self._dealer)
             self._dealer.close()
             self._dealer = None
@@ -183,6 +194,18 @@ class PeerLink:
     def _link_at(self, at: float) -> None:
         self._relink_at = at
         self._loop.hurry(at)
+
+    def _shaken(self) -> bool:
+        """A handshake went one way or the other. One that was refused is not tried again."""
+        monitor = self._dealer.monitor if self._dealer is not None else None
+        shake = monitor.shake() if monitor is not None else None
+        if shake is None:
+            return False
+        self.trouble = self._handshakes.saw(shake, time.monotonic())
+        if self.trouble is not None and self.trouble.sure:
+            self._drop_socket()
+            self._dispatch([Refused(Error(self.trouble.code.value, self.trouble.text))])
+        return self._dealer is not None
 
     def _drain(self) -> None:
         """Read what has arrived; it is bounded by credit."""

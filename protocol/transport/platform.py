@@ -183,6 +183,11 @@ def reap_strangers(known: Collection[int]) -> None:
         return  # no child at all
 
 
+def owner_of_this_process() -> int | None:
+    """Its user id; None where the system has no such thing."""
+    return os.geteuid() if hasattr(os, "geteuid") else None
+
+
 def private_folder_parent() -> str:
     """Where a private folder for sockets belongs."""
     folder = os.environ.get("XDG_RUNTIME_DIR", "")

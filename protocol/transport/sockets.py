@@ -10,29 +10,42 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import ipaddress
 import math
 import os
 import socket
 import stat
-from collections.abc import Sequence
+import struct
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import IO, Any
 
 import zmq
+from zmq.utils import z85
 
 from ..codec import MAX_PIECE, Frame
 from ..endpoint import Endpoint
 from ..errors import EndpointError
 from ..fields import MAX_HEADER
-from .platform import has_ipc, try_lock
+from ..handshake import Shake
+from ..keys import TrainerKeys
+from ..zap import DOMAIN
+from .claims import claim, remove
 
 __all__ = [
-    "Courier", "Couriers", "Dealer", "Poller", "Router", "WakeUp", "check_reachable", "check_safe",
-    "close_context",
+    "Courier", "Couriers", "Dealer", "Door", "Incoming", "Monitor", "Poller", "Router", "WakeUp",
+    "addresses_of", "check_reachable", "close_context", "make_key_pair", "public_key_of", "raw_key",
 ]  # fmt: skip
 
 #: A fence against bugs, never the regulator: twice the largest window of credit, and some.
 HIGH_WATER_MARK = 4096 + 64
+#: Messages of one trainer that wait to be read, each a header at most: the connection waits with
+#: the rest.
+WAITING_HEADERS = 256
+#: What encryption adds to a message, in bytes, with some to spare: libzmq's limit counts it.
+SEALED = 64
+#: Where Linux's tcp_info has the bytes that were received, and how much of it is asked for.
+TCP_RECEIVED, TCP_INFO_SIZE = slice(128, 136), 192
 #: Seconds for a ZMTP greeting, so that a scanner's connection does not linger (rule T9).
 HANDSHAKE_MS = 5000
 #: Seconds that a name look-up or a reachability test may take.
@@ -64,7 +77,7 @@ def _socket(kind: int, largest: int) -> zmq.Socket[bytes]:
     made.sndhwm = made.rcvhwm = HIGH_WATER_MARK
     made.setsockopt(zmq.HEARTBEAT_IVL, 0)
     made.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-    made.setsockopt(zmq.MAXMSGSIZE, largest)
+    made.setsockopt(zmq.MAXMSGSIZE, largest + SEALED)
     made.setsockopt(zmq.TCP_KEEPALIVE, 1)
     made.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 15)
     made.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 5)
@@ -73,19 +86,141 @@ def _socket(kind: int, largest: int) -> zmq.Socket[bytes]:
     return made
 
 
+def make_key_pair() -> tuple[str, str]:
+    """A new public key and its secret, in Z85."""
+    public, secret = zmq.curve_keypair()
+    return public.decode(), secret.decode()
+
+
+def public_key_of(secret: str) -> str:
+    """What belongs to a secret key, both in Z85."""
+    return zmq.curve_public(secret.encode()).decode()
+
+
+def raw_key(key: str) -> bytes:
+    """A key as it travels, of its Z85."""
+    return z85.decode(key.encode())
+
+
+class Door:
+    """Where libzmq asks, for every socket of the process with keys, who may come in."""
+
+    def __init__(self) -> None:
+        self.raw = _get_context().socket(zmq.ROUTER)
+        self.raw.linger = 0
+        self.raw.bind("inproc://zeromq.zap.01")
+
+    def receive(self) -> tuple[list[bytes], list[bytes]] | None:
+        """(whom to answer, the request) of one who waits, or None."""
+        try:
+            frames = self.raw.recv_multipart(zmq.DONTWAIT)
+        except zmq.Again:
+            return None
+        return frames[:2], frames[2:]
+
+    def send(self, asker: list[bytes], answer: list[bytes]) -> None:
+        self.raw.send_multipart([*asker, *answer], zmq.DONTWAIT)
+
+    def close(self) -> None:
+        self.raw.close(linger=0)
+
+
+class Monitor:
+    """What becomes of a socket's connections. Close it before the socket."""
+
+    def __init__(self, watched: zmq.Socket[bytes]) -> None:
+        self._watched = watched
+        self.raw = watched.get_monitor_socket(
+            zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
+            | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+            | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+        )  # fmt: skip
+
+    def accepted(self) -> tuple[int, bool] | None:
+        """Of a bound socket: (the descriptor of a connection, whether it is new or gone)."""
+        while (news := self._next()) is not None:
+            if news[0] in (zmq.EVENT_ACCEPTED, zmq.EVENT_DISCONNECTED):
+                return news[1], news[0] == zmq.EVENT_ACCEPTED
+        return None
+
+    def shake(self) -> Shake | None:
+        """Of a connecting socket: how a handshake went."""
+        while (news := self._next()) is not None:
+            event, value = news
+            if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+                mismatch = value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
+                return Shake.MISMATCH if mismatch else Shake.CLOSED
+            if event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL and value == errno.ETIMEDOUT:
+                continue  # it is busy, or no genserver
+            if event in _SHAKES:
+                return _SHAKES[event]
+        return None
+
+    def close(self) -> None:
+        self._watched.disable_monitor()
+        self.raw.close(linger=0)
+
+    def _next(self) -> tuple[int, int] | None:
+        try:
+            data, _ = self.raw.recv_multipart(zmq.DONTWAIT)
+        except zmq.Again:
+            return None
+        event, value = struct.unpack("=HI", data)
+        return event, value
+
+
+_SHAKES: dict[int, Shake] = {
+    zmq.EVENT_HANDSHAKE_SUCCEEDED: Shake.SUCCEEDED,
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: Shake.REFUSED,
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: Shake.CLOSED,
+    zmq.EVENT_CLOSED: Shake.ABSENT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message as a bound socket got it."""
+
+    peer: bytes
+    header: bytes
+    #: Frames behind the header, and the bytes of all.
+    further: int
+    #: The descriptor of the connection that it came by; -1 where that is not known.
+    connection: int
+    nbytes: int
+
+
+def _connection_of(frame: zmq.Frame) -> int:
+    try:
+        return int(frame.get(zmq.SRCFD))
+    except zmq.ZMQError:  # ZeroMQ 2 and 3 say nothing of themselves, nor does noise like theirs
+        return -1
+
+
 class Router:
     """A bound ROUTER: many trainers, each known by its routing id."""
 
     def __init__(self) -> None:
         self.raw = _socket(zmq.ROUTER, MAX_HEADER)
+        self.raw.rcvhwm = WAITING_HEADERS
         self.raw.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self.monitor = Monitor(self.raw)
         self._locks: list[IO[str]] = []
         self._paths: list[str] = []
+        self._ports: list[int] = []
+
+    def guard(self, secret: str) -> None:
+        """What is bound from now on lets in whom the process's `Door` does, and nobody else: also
+        where there is none."""
+        self.raw.curve_server = True
+        self.raw.curve_secretkey = secret.encode()
+        self.raw.setsockopt(zmq.ZAP_DOMAIN, DOMAIN)
+        self.raw.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
     def bind(self, endpoint: Endpoint) -> Endpoint:
         """Bind, and say where (port 0 becomes a real one); `EndpointError` when it is in use."""
         if endpoint.scheme == "ipc":
-            self._claim(endpoint)
+            self._locks.append(claim(endpoint))
         try:
             self.raw.bind(str(_resolved(endpoint)))
         except zmq.ZMQError as error:
@@ -96,15 +231,50 @@ class Router:
             return endpoint
         bound = self.raw.getsockopt(zmq.LAST_ENDPOINT)
         assert isinstance(bound, bytes)
-        return endpoint.with_port(int(bound.rstrip(b"\0").rpartition(b":")[2]))
+        self._ports.append(int(bound.rstrip(b"\0").rpartition(b":")[2]))
+        return endpoint.with_port(self._ports[-1])
 
-    def receive(self) -> tuple[bytes, bytes, int] | None:
-        """(peer, header, further frames) of a waiting message, or None."""
+    def receive(self) -> Incoming | None:
+        """A waiting message, or None. Further frames than the first are counted and dropped."""
         try:
-            peer, *rest = self.raw.recv_multipart(zmq.DONTWAIT)
+            peer = self.raw.recv(zmq.DONTWAIT)
         except zmq.Again:
             return None
-        return peer, rest[0] if rest else b"", len(rest) - 1
+        header, connection, further, nbytes = b"", -1, -1, 0
+        while self.raw.rcvmore:
+            frame = self.raw.recv(zmq.DONTWAIT, copy=False)
+            if further < 0:
+                header, connection = frame.bytes, _connection_of(frame)
+            further, nbytes = further + 1, nbytes + len(frame)
+        return Incoming(peer, header, max(0, further), connection, nbytes)
+
+    def received(self, connection: int) -> int | None:
+        """Bytes that the system took from a connection, as it came, also of messages that are not
+        whole; None where it does not say."""
+        with self._line(connection) as line:
+            if line is None or line.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
+                return None
+            info = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
+            return int.from_bytes(info[TCP_RECEIVED], sys.byteorder)
+
+    def cut(self, connection: int) -> None:
+        """End a connection; what is not read of it is thrown away."""
+        with self._line(connection) as line, contextlib.suppress(OSError):
+            if line is not None:
+                line.shutdown(socket.SHUT_RDWR)
+
+    @contextlib.contextmanager
+    def _line(self, connection: int) -> Iterator[socket.socket | None]:
+        """libzmq's own, if the number still stands for one that came in here."""
+        try:
+            line = socket.socket(fileno=os.dup(connection))
+        except OSError:
+            yield None
+            return
+        with line:
+            name = line.getsockname()
+            ours = name in self._paths if isinstance(name, str) else name[1] in self._ports
+            yield line if ours else None
 
     def send(self, peer: bytes, frames: Sequence[Frame]) -> bool:
         """Send without waiting; False when the peer is gone or does not read."""
@@ -119,35 +289,28 @@ class Router:
 
     def close(self) -> None:
         """Close, and remove what binding made in the file system."""
+        self.monitor.close()
         self.raw.close(linger=0)
         for path in self._paths:
-            _unlink(path)
+            remove(path)
         for lock in self._locks:
             lock.close()
-            _unlink(lock.name)
-
-    def _claim(self, endpoint: Endpoint) -> None:
-        """A second ipc bind would steal the first one's endpoint without a word; hence a lock."""
-        if not has_ipc():
-            raise EndpointError(
-                str(endpoint), "ipc endpoints work on Linux alone; use tcp://127.0.0.1:PORT"
-            )
-        try:
-            lock = open(endpoint.path + ".lock", "w")  # noqa: SIM115  # kept while bound
-        except OSError as error:
-            raise EndpointError(str(endpoint), os.strerror(error.errno or 0)) from error
-        if not try_lock(lock.fileno()):
-            lock.close()
-            raise EndpointError(str(endpoint), "in use by another genserver")
-        self._locks.append(lock)
+            remove(lock.name)
 
 
 class Dealer:
     """A connected DEALER: one link to one server process."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, keys: TrainerKeys | None = None) -> None:
+        """``keys`` are for tcp; a file has its owner."""
         self.raw = _socket(zmq.DEALER, MAX_PIECE)
         resolved = _resolved(endpoint)
+        #: Of handshakes, over tcp.
+        self.monitor = None if endpoint.scheme == "ipc" else Monitor(self.raw)
+        if keys is not None and endpoint.scheme != "ipc":
+            self.raw.curve_serverkey = keys.server.encode()
+            self.raw.curve_publickey = keys.public.encode()
+            self.raw.curve_secretkey = keys.secret.encode()
         first, longest = resolved.retry_ms
         self.raw.setsockopt(zmq.RECONNECT_IVL, first)
         self.raw.setsockopt(zmq.RECONNECT_IVL_MAX, longest)
@@ -183,6 +346,8 @@ class Dealer:
             self.raw.recv(zmq.DONTWAIT, copy=False)
 
     def close(self) -> None:
+        if self.monitor is not None:
+            self.monitor.close()
         self.raw.close(linger=0)
 
 
@@ -273,7 +438,7 @@ class Couriers:
 
     def close(self) -> None:
         self._raw.close()
-        _unlink(self._path)
+        remove(self._path)
 
 
 class WakeUp:
@@ -307,35 +472,25 @@ class WakeUp:
         return b""
 
 
+#: What a poller waits for: something of this file that has a socket, or a descriptor.
+Source = Router | Dealer | Door | Monitor | int
+
+
 class Poller:
     """Waits for sockets and file descriptors."""
 
     def __init__(self) -> None:
         self._poller = zmq.Poller()
 
-    def add(self, source: Router | Dealer | int) -> None:
+    def add(self, source: Source) -> None:
         self._poller.register(source if isinstance(source, int) else source.raw, zmq.POLLIN)
 
-    def remove(self, source: Router | Dealer | int) -> None:
+    def remove(self, source: Source) -> None:
         self._poller.unregister(source if isinstance(source, int) else source.raw)
 
     def wait(self, seconds: float) -> list[Any]:
         """The raw sockets and descriptors that are readable after at most ``seconds``."""
         return [source for source, _ in self._poller.poll(max(0, math.ceil(seconds * 1000)))]
-
-
-def check_safe(endpoint: Endpoint, *, insecure_network: bool) -> None:
-    """`EndpointError` for an endpoint beyond this host: there are no keys yet (design 10)."""
-    if endpoint.scheme == "ipc" or insecure_network:
-        return
-    for address in _addresses(endpoint):
-        if not ipaddress.ip_address(address).is_loopback:
-            raise EndpointError(
-                str(endpoint),
-                "beyond this host anyone could connect, and keys are not supported yet; use "
-                "tcp://127.0.0.1:PORT, or --insecure-network (insecure_network=True in Python) "
-                "on a network that you trust",
-            )
 
 
 def check_reachable(endpoint: Endpoint) -> str:
@@ -348,7 +503,7 @@ def check_reachable(endpoint: Endpoint) -> str:
         if not stat.S_ISSOCK(mode):
             return "the path is not a socket"
     try:
-        address = "" if endpoint.scheme == "ipc" else _addresses(endpoint)[0]
+        address = "" if endpoint.scheme == "ipc" else addresses_of(endpoint)[0]
     except EndpointError as error:
         return error.reason
     family = socket.AF_UNIX if endpoint.scheme == "ipc" else socket.AF_INET
@@ -361,7 +516,8 @@ def check_reachable(endpoint: Endpoint) -> str:
     return ""
 
 
-def _addresses(endpoint: Endpoint) -> list[str]:
+def addresses_of(endpoint: Endpoint) -> list[str]:
+    """What its host means; `EndpointError` where that is nothing."""
     if endpoint.host == "*":
         return ["0.0.0.0"]
     try:
@@ -375,7 +531,7 @@ def _resolved(endpoint: Endpoint) -> Endpoint:
     if endpoint.scheme == "ipc" or endpoint.host == "*":
         return endpoint
     # A name is resolved here, once: libzmq's bind takes no names, and prefers other families.
-    addresses = _addresses(endpoint)
+    addresses = addresses_of(endpoint)
     address = next((a for a in addresses if ":" not in a), addresses[0])
     return Endpoint("tcp", address, endpoint.port)
 
@@ -387,10 +543,3 @@ def _bind_failure(endpoint: Endpoint, error: zmq.ZMQError) -> str:
             "of yours, --bind takes another port"
         )
     return str(error.strerror or error).lower()
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return

@@ -1,0 +1,146 @@
+"""Whose connection is cut: the fence of a bound socket against peers that mean harm. Pure.
+
+ZeroMQ hands on whole messages only, and bounds their frames' sizes, not their number: a message
+that never ends would fill the memory unseen. So what the system received of each connection is held
+against what was handed on of it. A connection that says no HELLO, or breaks the protocol again and
+again, ends as well. Others are left in peace: everything is counted by connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+__all__ = [
+    "GREETING_SECONDS", "MAX_BREACHES", "MAX_CONNECTIONS", "MAX_PENDING", "Admission", "Cut",
+]  # fmt: skip
+
+#: Connections of one socket at once. A trainer has one; some more are links that are being renewed.
+MAX_CONNECTIONS = 512
+#: Seconds from a connection to its HELLO: trainers send it at once.
+GREETING_SECONDS = 10.0
+#: Breaches of the protocol by one connection, at which it is cut (rule T10).
+MAX_BREACHES = 3
+#: Bytes of a connection that were received and belong to no whole message: a trainer's messages are
+#: one header. libzmq keeps 64 bytes for a frame of two.
+MAX_PENDING = 2**20
+#: Bytes of whole messages that may wait on a connection, with those that the system holds for it.
+MAX_QUEUE = 2**24 + 2**23
+#: What a message costs on the wire beside its frames, in bytes, at most: framing and encryption.
+#: Counted too high it hides little, because what is hidden is counted anew from zero.
+ENVELOPE = 96
+#: Seconds between two counts of who was sent away, in the log.
+REPORT_EVERY = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """End this connection."""
+
+    connection: int
+    why: str
+
+
+@dataclass(slots=True)
+class _Line:
+    since: float
+    greeted: bool = False
+    breaches: int = 0
+    #: What was handed on, and what the system had received when that was looked at last.
+    handed_on: int = 0
+    received: int = 0
+    #: Received and not handed on; never below zero.
+    pending: int = 0
+    cut: bool = False
+
+
+class Admission:
+    """The connections of one bound socket, by their descriptors."""
+
+    def __init__(self) -> None:
+        self._lines: dict[int, _Line] = {}
+        #: Messages that were dropped unread, and connections that were cut.
+        self.dropped = 0
+        self.cut = 0
+        self._reported = 0.0
+        self._told = (0, 0)
+
+    def accepted(self, connection: int, now: float) -> list[Cut]:
+        """A new connection; one too many ends at once."""
+        self._lines[connection] = _Line(now)
+        if len(self._lines) <= MAX_CONNECTIONS:
+            return []
+        return self._end(connection, f"more than {MAX_CONNECTIONS} connections")
+
+    def gone(self, connection: int) -> None:
+        """It ended."""
+        self._lines.pop(connection, None)
+
+    def arrived(self, connection: int, nbytes: int, now: float) -> bool:
+        """A message of so many bytes was handed on; whether it should be read at all."""
+        if connection < 0:  # an end of genserver always says what it comes by
+            self.dropped += 1
+            return False
+        line = self._lines.get(connection)
+        if line is None:  # it is told of the connection a moment later
+            line = self._lines[connection] = _Line(now)
+        line.handed_on += nbytes + ENVELOPE
+        self.dropped += line.cut
+        return not line.cut
+
+    def greeted(self, connection: int) -> None:
+        """It said HELLO as it should."""
+        if connection in self._lines:
+            self._lines[connection].greeted = True
+
+    def breach(self, connection: int) -> list[Cut]:
+        """It broke the protocol, and what it sent was dropped."""
+        self.dropped += 1
+        line = self._lines.get(connection)
+        if line is None:
+            return []
+        line.breaches += 1
+        if line.breaches < MAX_BREACHES or line.cut:
+            return []
+        return self._end(connection, f"{MAX_BREACHES} breaches of the protocol")
+
+    @property
+    def connections(self) -> Iterable[int]:
+        """Those that are not cut."""
+        return [connection for connection, line in self._lines.items() if not line.cut]
+
+    def tick(self, now: float, received: Mapping[int, int], *, drained: bool) -> list[Cut]:
+        """Let time pass. ``received`` are the bytes that the system received of connections since
+        they began; ``drained`` says whether all whole messages among them were handed on."""
+        limit = MAX_PENDING if drained else MAX_PENDING + MAX_QUEUE
+        cuts: list[Cut] = []
+        for connection, line in self._lines.items():
+            if line.cut:
+                continue
+            if connection in received:
+                self._weigh(line, received[connection])
+            if line.pending > limit:
+                cuts += self._end(connection, f"{line.pending} bytes that are no whole message")
+            elif not line.greeted and now - line.since >= GREETING_SECONDS:
+                cuts += self._end(connection, f"no HELLO within {GREETING_SECONDS:.0f} s")
+        return cuts
+
+    def report(self, now: float) -> str:
+        """A line for the log about those who were sent away since the last one, or ""."""
+        counts = self.dropped, self.cut
+        if counts == self._told or now - self._reported < REPORT_EVERY:
+            return ""
+        dropped, cut = counts[0] - self._told[0], counts[1] - self._told[1]
+        self._told, self._reported = counts, now
+        return f"sent away: {dropped} messages were dropped, {cut} connections cut"
+
+    @staticmethod
+    def _weigh(line: _Line, received: int) -> None:
+        news = received - line.received
+        line.pending = max(0, line.pending + news - line.handed_on)
+        line.received, line.handed_on = received, 0
+
+    def _end(self, connection: int, why: str) -> list[Cut]:
+        self._lines[connection].cut = True
+        self.cut += 1
+        return [Cut(connection, why)]

@@ -1,0 +1,25 @@
+"""Whether an endpoint may be used as it is: beyond this host only with keys. Opens nothing."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from ..endpoint import Endpoint
+from ..errors import EndpointError
+from .sockets import addresses_of
+
+__all__ = ["check_safe"]
+
+
+def check_safe(endpoint: Endpoint, *, keys: bool, insecure_network: bool) -> None:
+    """`EndpointError` for an endpoint beyond this host without ``keys`` (rule T1)."""
+    if endpoint.scheme == "ipc" or keys or insecure_network:
+        return
+    for address in addresses_of(endpoint):
+        if not ipaddress.ip_address(address).is_loopback:
+            raise EndpointError(
+                str(endpoint),
+                "beyond this host anyone could connect: make keys with `genserver keygen keys` and "
+                "give --keys keys (keys= in Python), take tcp://127.0.0.1:PORT, or on a network "
+                "that you trust --insecure-network (insecure_network=True)",
+            )
