@@ -14,6 +14,8 @@ from genserver.protocol.errors import (
     GeneratorError,
     GenserverError,
     Interrupted,
+    KeyFileError,
+    KeyRejected,
     PeerLost,
     Rejected,
     ServerChanged,
@@ -39,9 +41,9 @@ if TYPE_CHECKING:
 __all__ = [
     "from_server", "from_generator", "Client", "ClientOptions", "Progress", "State", "StateError",
     "GeneratorOptions", "keras_callback", "GenserverError", "CannotSend", "Closed",
-    "EndpointError", "GeneratorError", "Interrupted", "OptionError", "PeerLost", "PlanError",
-    "Rejected", "ServerChanged", "ServerFailed", "ServerStopped", "Stalled", "Unreachable",
-    "WorkerDied",
+    "EndpointError", "GeneratorError", "Interrupted", "KeyFileError", "KeyRejected", "OptionError",
+    "PeerLost", "PlanError", "Rejected", "ServerChanged", "ServerFailed", "ServerStopped",
+    "Stalled", "Unreachable", "WorkerDied",
 ]  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from genserver.protocol.messages import Status, WorkerStatus
 from genserver.protocol.transport.connection import Connection, connect
 from genserver.protocol.transport.key_files import find_trainer_keys
 from genserver.protocol.transport.platform import host_id, memory_size
-from genserver.protocol.transport.safety import check_safe
+from genserver.protocol.transport.safety import check_mechanism, check_safe
 from genserver.protocol.transport.sockets import check_reachable
 
 from .handout import Handout
@@ -161,9 +161,9 @@ class Reach:
     def plan(self, seconds: float) -> Plan | None:
         """The plan once every server is ready, or None after ``seconds``.
 
-        Raises `Unreachable` after the connect timeout, `Rejected`, `PlanError`, `EndpointError` for
-        a worker that cannot be reached as asked, the errors of a server that failed, and
-        `Interrupted`. A line after 1 s says why nobody answers, and one every 5 s what is waited
+        Raises `Unreachable` after the connect timeout, `Rejected` and its `KeyRejected`,
+        `PlanError`, `EndpointError` for a worker that cannot be reached as asked, the errors of a
+        server that failed, and `Interrupted`. A line after 1 s says why nobody answers, and one every 5 s what is waited
         for.
         """
         if self._plan is not None:
@@ -278,6 +278,8 @@ class Reach:
             how = others or f" ({_workers(connection.status)})"
             return f"waiting {waited:.0f} s for {endpoint} to make its first element{how}"
         reason = check_reachable(endpoint)
+        if not reason:
+            check_mechanism(endpoint, keys=self._source.keys is not None)
         if self._explained:
             return f"waiting {waited:.0f} s for {endpoint}: {reason or 'no answer'}{others}"
         self._explained = True

@@ -10,7 +10,7 @@ from enum import Enum, StrEnum
 
 from .errors import KeyRejected, Rejected
 
-__all__ = ["CLOSED_FOR", "Handshakes", "KeyTrouble", "Shake", "Trouble", "rejected"]
+__all__ = ["CLOSED_FOR", "Handshakes", "KeyTrouble", "Shake", "Trouble", "mismatch", "rejected"]
 
 #: Seconds of connections that the other end closes, and nothing else, after which that is no
 #: accident: a server whose key is another one does just that, and whatever is no genserver.
@@ -49,6 +49,24 @@ class Trouble:
     sure: bool = True
 
 
+UNUSED = Trouble(
+    KeyTrouble.KEYS_UNUSED,
+    "it was started without keys: start it with --keys, or give keys='none'",
+)
+NEEDED = Trouble(
+    KeyTrouble.KEYS_NEEDED,
+    "it lets nobody in without keys: give keys= (--keys, GENSERVER_KEYS), the folder that "
+    "`genserver keygen` made for this trainer",
+)
+
+
+def mismatch(mechanism: str, *, keys: bool) -> Trouble | None:
+    """What is wrong where the server names this mechanism, and the trainer has keys or none."""
+    if mechanism == "CURVE" and not keys:
+        return NEEDED
+    return UNUSED if mechanism == "NULL" and keys else None
+
+
 def rejected(endpoint: str, code: str, text: str) -> Rejected:
     """The error for a server that refuses, by its code."""
     kind = KeyRejected if code in set(KeyTrouble) else Rejected
@@ -73,17 +91,8 @@ class Handshakes:
                 f"it does not know this trainer's public key, {self._public}: it belongs into the "
                 "server's folder of trainers",
             )
-        if shake is Shake.MISMATCH and self._public:
-            return Trouble(
-                KeyTrouble.KEYS_UNUSED,
-                "it was started without keys: start it with --keys, or give keys='none'",
-            )
         if shake is Shake.MISMATCH:
-            return Trouble(
-                KeyTrouble.KEYS_NEEDED,
-                "it lets nobody in without keys: give keys= (--keys, GENSERVER_KEYS), the folder "
-                "that `genserver keygen` made for this trainer",
-            )
+            return UNUSED if self._public else NEEDED
         if shake is Shake.CLOSED and self._public:
             self._closed_since = now if self._closed_since is None else self._closed_since
             if now - self._closed_since >= CLOSED_FOR:

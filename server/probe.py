@@ -12,7 +12,7 @@ from genserver.protocol.messages import NO_MORE, Status, WorkerStatus
 from genserver.protocol.transport.connection import connect
 from genserver.protocol.transport.distance import choose_route
 from genserver.protocol.transport.key_files import find_trainer_keys
-from genserver.protocol.transport.safety import check_safe
+from genserver.protocol.transport.safety import check_mechanism, check_safe
 from genserver.protocol.transport.sockets import check_reachable
 
 from .config import ConfigError
@@ -37,6 +37,7 @@ def probe(
     reason = check_reachable(endpoint)
     if reason:
         raise Unreachable(str(endpoint), 0.0, reason)
+    check_mechanism(endpoint, keys=found is not None)
     connection = connect(endpoint, keys=found)
     try:
         status, deadline = None, time.monotonic() + seconds

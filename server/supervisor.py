@@ -299,6 +299,7 @@ class Supervisor:
         else:
             router.close()
         self._guard.close()
+        self._loop.close()
         close_context()
 
 

@@ -85,6 +85,10 @@ class Loop:
         self._stopping = True
         self.wake()
 
+    def close(self) -> None:
+        """Nobody runs or calls it any more; its sources are their owners'."""
+        self._wake_up.close()
+
     def forget_signals(self) -> None:
         """Signals that came while nobody ran concern nobody."""
         self._wake_up.drain()

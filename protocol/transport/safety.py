@@ -1,4 +1,5 @@
-"""Whether an endpoint may be used as it is: beyond this host only with keys. Opens nothing."""
+"""Whether an endpoint may be used as it is: beyond this host only with keys, and as the server has
+them or not."""
 
 from __future__ import annotations
 
@@ -6,9 +7,10 @@ import ipaddress
 
 from ..endpoint import Endpoint
 from ..errors import EndpointError
-from .sockets import addresses_of
+from ..handshake import mismatch, rejected
+from .sockets import addresses_of, mechanism_at
 
-__all__ = ["check_safe"]
+__all__ = ["check_mechanism", "check_safe"]
 
 
 def check_safe(endpoint: Endpoint, *, keys: bool, insecure_network: bool) -> None:
@@ -23,3 +25,12 @@ def check_safe(endpoint: Endpoint, *, keys: bool, insecure_network: bool) -> Non
                 "give --keys keys (keys= in Python), take tcp://127.0.0.1:PORT, or on a network "
                 "that you trust --insecure-network (insecure_network=True)",
             )
+
+
+def check_mechanism(endpoint: Endpoint, *, keys: bool) -> None:
+    """`KeyRejected` where only one of the two ends has keys. Connects, and waits 2 s at most."""
+    if endpoint.scheme == "ipc":
+        return
+    trouble = mismatch(mechanism_at(endpoint), keys=keys)
+    if trouble is not None:
+        raise rejected(str(endpoint), trouble.code.value, trouble.text)

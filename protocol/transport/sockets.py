@@ -16,6 +16,7 @@ import socket
 import stat
 import struct
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
@@ -34,7 +35,8 @@ from .claims import claim, remove
 
 __all__ = [
     "Courier", "Couriers", "Dealer", "Door", "Incoming", "Monitor", "Poller", "Router", "WakeUp",
-    "addresses_of", "check_reachable", "close_context", "make_key_pair", "public_key_of", "raw_key",
+    "addresses_of", "check_reachable", "close_context", "make_key_pair", "mechanism_at",
+    "public_key_of", "raw_key",
 ]  # fmt: skip
 
 #: A fence against bugs, never the regulator: twice the largest window of credit, and some.
@@ -48,6 +50,8 @@ SEALED = 64
 TCP_RECEIVED, TCP_INFO_SIZE = slice(128, 136), 192
 #: Seconds for a ZMTP greeting, so that a scanner's connection does not linger (rule T9).
 HANDSHAKE_MS = 5000
+#: The beginning of ZMTP 3's greeting, and where the other end's names its mechanism.
+_GREETING, _MECHANISM = b"\xff" + bytes(8) + b"\x7f\x03\x00", slice(12, 32)
 #: Seconds that a name look-up or a reachability test may take.
 TCP_TEST_SECONDS = 2.0
 
@@ -105,10 +109,13 @@ def raw_key(key: str) -> bytes:
 class Door:
     """Where libzmq asks, for every socket of the process with keys, who may come in."""
 
+    #: The one that libzmq knows, in each context.
+    WHERE = "inproc://zeromq.zap.01"
+
     def __init__(self) -> None:
         self.raw = _get_context().socket(zmq.ROUTER)
         self.raw.linger = 0
-        self.raw.bind("inproc://zeromq.zap.01")
+        self.raw.bind(self.WHERE)
 
     def receive(self) -> tuple[list[bytes], list[bytes]] | None:
         """(whom to answer, the request) of one who waits, or None."""
@@ -122,6 +129,7 @@ class Door:
         self.raw.send_multipart([*asker, *answer], zmq.DONTWAIT)
 
     def close(self) -> None:
+        self.raw.unbind(self.WHERE)  # at once, where closing takes its time
         self.raw.close(linger=0)
 
 
@@ -471,6 +479,10 @@ class WakeUp:
             return self._reader.recv(1 << 16)
         return b""
 
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()
+
 
 #: What a poller waits for: something of this file that has a socket, or a descriptor.
 Source = Router | Dealer | Door | Monitor | int
@@ -491,6 +503,29 @@ class Poller:
     def wait(self, seconds: float) -> list[Any]:
         """The raw sockets and descriptors that are readable after at most ``seconds``."""
         return [source for source, _ in self._poller.poll(max(0, math.ceil(seconds * 1000)))]
+
+
+def mechanism_at(endpoint: Endpoint) -> str:
+    """How whatever listens at a tcp endpoint wants to be talked to: "NULL" or "CURVE", "" where it
+    is not ZeroMQ or says nothing within 2 s.
+
+    libzmq's own handshake tells that as well, if the connection is not closed before.
+    """
+    greeting = b""
+    deadline = time.monotonic() + TCP_TEST_SECONDS
+    try:
+        address = addresses_of(endpoint)[0], endpoint.port
+        with socket.create_connection(address, TCP_TEST_SECONDS) as test:
+            test.sendall(_GREETING)
+            while len(greeting) < _MECHANISM.stop and time.monotonic() < deadline:
+                piece = test.recv(_MECHANISM.stop - len(greeting))
+                if not piece:
+                    break
+                greeting += piece
+    except (OSError, EndpointError):
+        return ""
+    named = greeting[_MECHANISM] if greeting[:1] == b"\xff" else b""
+    return named.rstrip(b"\0").decode("ascii", "replace")
 
 
 def check_reachable(endpoint: Endpoint) -> str:

@@ -27,5 +27,4 @@ def test_a_call_while_the_wake_up_is_emptied_does_not_silence_the_next(
     assert done == ["before", "during"]
     loop.call(lambda: done.append("after"))
     assert empty() == b"\0"
-    loop._wake_up._reader.close()
-    loop._wake_up._writer.close()
+    loop.close()

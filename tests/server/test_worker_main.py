@@ -22,7 +22,7 @@ CONFIG = {
     "index": 0, "life": 0, "target": "made:here", "arguments": {}, "sharding": "off",
     "recovery": "auto", "max_rerun": None, "max_items": 1,
     "items": None, "concurrency": 1, "item_timeout": None, "ipc": "",
-    "tcp": "", "function": None, "stage": 0,
+    "tcp": "", "keys": None, "function": None, "stage": 0,
 }  # fmt: skip
 KEY = (1, 1)
 
@@ -72,5 +72,4 @@ def test_what_the_server_said_of_its_end_is_the_workers_goodbye(
     assert process.run() == 0
     assert said == [("the server stopped", False) if stops else ("it made its 1 elements", True)]
     os.close(up)
-    process._loop._wake_up._reader.close()
-    process._loop._wake_up._writer.close()
+    process._loop.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from genserver.protocol.endpoint import parse_endpoint
+from genserver.protocol.keys import TrainerKeys
 from genserver.protocol.messages import Status
 from genserver.protocol.transport.connection import connect
 
@@ -18,10 +19,11 @@ def _is_ready(status: Status) -> bool:
 
 
 def status_of(
-    endpoint: str, enough: Callable[[Status], bool] = _is_ready, seconds: float = PATIENCE
-) -> Status:
+    endpoint: str, enough: Callable[[Status], bool] = _is_ready, seconds: float = PATIENCE,
+    *, keys: TrainerKeys | None = None,
+) -> Status:  # fmt: skip
     """The first status that is ``enough``; by default, that the server is ready."""
-    connection = connect(parse_endpoint(endpoint))
+    connection = connect(parse_endpoint(endpoint), keys=keys)
     try:
         status = connection.wait(enough, seconds)
         assert status is not None, f"{endpoint} says {connection.status}"
