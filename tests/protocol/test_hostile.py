@@ -1,0 +1,56 @@
+"""Headers that are made to cost their reader: memory, time, a long answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import pytest
+from genserver.protocol.codec import (
+    ItemHeader,
+    decode_header,
+    encode,
+    parts_of,
+)  # fmt: skip
+from genserver.protocol.errors import LocalProtocolError, RemoteProtocolError
+from genserver.protocol.link import Numbered
+from genserver.protocol.messages import Error
+from genserver.protocol.spec import parse_spec
+
+STATUS = {"k": 4, "l": 0, "st": "", "g": "", "sh": "", "sd": 0, "ca": 0, "h": "", "ws": []}
+#: A dtype of 64 000 zeros, each of which an error would write as four characters.
+LONG_DTYPE = msgpack.packb(STATUS | {"sp": ["array", "\0" * 64_000, []]})
+
+
+def item(*arrays: Any, n: int = 1) -> bytes:
+    """The header of an ITEM with these array descriptions."""
+    return msgpack.packb({"k": 7, "l": 0, "s": 0, "q": 0, "n": n, "a": list(arrays)})
+
+
+def refusal(header: bytes, spec: str = "uint8[None]") -> str:
+    """What is said of a header that is refused."""
+    try:
+        _, message = decode_header(header)
+        assert isinstance(message, ItemHeader)
+        parts_of(message, parse_spec(spec))
+    except RemoteProtocolError as error:
+        return str(error)
+    pytest.fail("was read")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [LONG_DTYPE, item([0, [1] * 64_000]), item([0, [1, *[10**9] * 13_000]])],
+    ids=["dtype", "ones", "sizes"],
+)
+def test_a_breach_is_told_in_few_words(header: bytes) -> None:
+    """What quotes the peer is cut, so that the answer to it fits a header and the log a line."""
+    text = refusal(header)
+    assert len(text) <= 500
+    (answer,) = encode(Numbered(0, Error("stranger", text)))
+    assert decode_header(bytes(answer)) == (0, Error("stranger", text))
+
+
+def test_our_own_breach_is_told_in_few_words_too() -> None:
+    """It is logged like the peer's."""
+    assert len(str(LocalProtocolError("x" * 10_000))) <= 500
