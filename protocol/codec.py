@@ -251,6 +251,8 @@ def checked_shape(n: int, leaf: ArraySpec, shape: object) -> tuple[int, ...]:
     """A checked shape that starts with ``n`` and goes on as the spec admits."""
     if not isinstance(shape, tuple) or not shape:
         raise RemoteProtocolError("item: no shape")
+    if len(shape) != 1 + len(leaf.shape):  # first: nothing is computed of 64 000 foreign sizes
+        raise RemoteProtocolError(f"item: {len(shape)} dimensions do not fit chunks of {leaf}")
     if any(type(dim) is not int or not 0 <= dim <= MAX_DIM for dim in shape):
         raise RemoteProtocolError("item: malformed shape")
     if count_of(tuple(max(1, dim) for dim in shape)) > MAX_FRAME:

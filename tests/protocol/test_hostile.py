@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgpack
@@ -54,3 +55,12 @@ def test_a_breach_is_told_in_few_words(header: bytes) -> None:
 def test_our_own_breach_is_told_in_few_words_too() -> None:
     """It is logged like the peer's."""
     assert len(str(LocalProtocolError("x" * 10_000))) <= 500
+
+
+@pytest.mark.parametrize("size", [1, 127])
+def test_nothing_is_computed_of_a_shape_that_cannot_fit(size: int) -> None:
+    """A product of 64 000 foreign sizes takes a second: their number is looked at first."""
+    header = item([0, [1, *[size] * 64_000]])
+    began = time.process_time()
+    assert "64001 dimensions" in refusal(header)
+    assert time.process_time() - began < 0.3
