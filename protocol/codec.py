@@ -193,7 +193,7 @@ def parts_of(item: ItemHeader, spec: ElementSpec) -> list[Part]:
 def placed_in(item: ItemHeader) -> list[Placed]:
     """The places that an ITEM names, of a stream whose spec is not known any more."""
     named = (array for array in item.arrays if isinstance(array, tuple) and array)
-    return [_placed(array, 0) for array in named if array[0] == PLACED]
+    return [_placed(array, 0) for array in named if type(array[0]) is int and array[0] == PLACED]
 
 
 def decode_item(item: ItemHeader, memory: Sequence[Frame], spec: ElementSpec) -> Item:
@@ -280,7 +280,7 @@ def _placed(array: tuple[object, ...], nbytes: int) -> Placed:
 def _array_parts(n: int, leaf: ArraySpec, array: object) -> Sequence[Part]:
     if isinstance(array, dict):
         return []
-    if not isinstance(array, tuple) or len(array) < 2:
+    if not isinstance(array, tuple) or len(array) < 2 or type(array[0]) is not int:
         raise RemoteProtocolError("item: malformed array")
     count = count_of(checked_shape(n, leaf, array[1]))
     text = leaf.dtype in TEXT

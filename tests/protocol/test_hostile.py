@@ -10,8 +10,10 @@ import pytest
 from genserver.protocol.codec import (
     ItemHeader,
     decode_header,
+    decode_item,
     encode,
     parts_of,
+    placed_in,
 )  # fmt: skip
 from genserver.protocol.errors import LocalProtocolError, RemoteProtocolError
 from genserver.protocol.link import Numbered
@@ -64,3 +66,24 @@ def test_nothing_is_computed_of_a_shape_that_cannot_fit(size: int) -> None:
     began = time.process_time()
     assert "64001 dimensions" in refusal(header)
     assert time.process_time() - began < 0.3
+
+
+@pytest.mark.parametrize(
+    ("spec", "array", "memory"),
+    [
+        ("uint8", [False, [1]], (b"\0",)),
+        ("uint8", [0.0, [1]], (b"\0",)),
+        ("uint8", [3.0, [1], 0, 0, 0], (b"\0",)),
+        ("bytes", [True, [1], 1], (bytes(8) + b"\1" + bytes(7), b"x")),
+        ("bytes", [2.0, [1], [b"x"]], ()),
+    ],
+)
+def test_the_form_of_an_array_is_an_int(spec: str, array: Any, memory: tuple[bytes, ...]) -> None:
+    """No bool or float stands for it, as everywhere in a header."""
+    _, message = decode_header(item(array))
+    assert isinstance(message, ItemHeader)
+    with pytest.raises(RemoteProtocolError, match="malformed array"):
+        decode_item(message, memory, parse_spec(spec))
+    good = ItemHeader(0, 0, 1, ((int(array[0]), *message.arrays[0][1:]),))  # type: ignore[index]
+    assert decode_item(good, memory, parse_spec(spec)).chunk.n == 1
+    assert placed_in(message) == []
