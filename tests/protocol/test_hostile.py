@@ -15,7 +15,8 @@ from genserver.protocol.codec import (
     parts_of,
     placed_in,
 )  # fmt: skip
-from genserver.protocol.errors import LocalProtocolError, RemoteProtocolError
+from genserver.protocol.endpoint import parse_endpoint
+from genserver.protocol.errors import EndpointError, LocalProtocolError, RemoteProtocolError
 from genserver.protocol.link import Numbered
 from genserver.protocol.messages import Error
 from genserver.protocol.spec import parse_spec
@@ -87,3 +88,15 @@ def test_the_form_of_an_array_is_an_int(spec: str, array: Any, memory: tuple[byt
     good = ItemHeader(0, 0, 1, ((int(array[0]), *message.arrays[0][1:]),))  # type: ignore[index]
     assert decode_item(good, memory, parse_spec(spec)).chunk.n == 1
     assert placed_in(message) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["tcp://h:\u00b2", "tcp://h:\u0663", "tcp://h:" + "9" * 5000, "tcp://h:-1", "ipc://\ud800",
+     "ipc:///run/\udcff.sock"],
+    ids=ascii,
+)  # fmt: skip
+def test_whatever_is_no_endpoint_is_refused_as_one(text: str) -> None:
+    """Digits that int() does not read, more than it reads, and paths that are no UTF-8."""
+    with pytest.raises(EndpointError):
+        parse_endpoint(text)
