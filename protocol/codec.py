@@ -64,6 +64,8 @@ MAX_PIECE = 16 * 2**20
 #: Most frames of one message (an array of texts takes two).
 MAX_FRAMES = 2 * 4096 + 1
 MAX_CHUNK = 1 << 20
+#: A header up to this size is unpacked at once; of a longer one the values are counted first.
+PLAIN_HEADER = 4 * 1024
 #: Of STATUS's header, in bytes: all causes together, a worker without its ipc path and cause, and
 #: the rest but for the spec.
 MAX_CAUSE, WORKER_STATUS, REST_STATUS = 8 * 1024, 44, 2 * 1024
@@ -219,6 +221,8 @@ def _unpack(header: bytes) -> dict[Any, Any]:
         raise RemoteProtocolError(f"header: {len(header)} bytes, at most {MAX_HEADER} are allowed")
     size = len(header)
     try:
+        if size > PLAIN_HEADER:
+            _count(header)
         fields = msgpack.unpackb(
             header, raw=False, strict_map_key=True, use_list=False, max_str_len=size,
             max_bin_len=size, max_array_len=size, max_map_len=size, max_ext_len=0,
@@ -229,6 +233,14 @@ def _unpack(header: bytes) -> dict[Any, Any]:
     if not isinstance(fields, dict):
         raise RemoteProtocolError("header: not a map")
     return fields
+
+
+def _count(header: bytes) -> None:
+    """Refuse what claims more values than it has, before memory is made for them: lists nested a
+    thousand deep, each of 64 Ki values that never come, took 80 MB."""
+    scanner = msgpack.Unpacker(max_buffer_size=MAX_HEADER)
+    scanner.feed(header)
+    scanner.skip()
 
 
 def _item_header(values: dict[str, Any], fields: dict[Any, Any]) -> ItemHeader:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -17,8 +19,9 @@ from genserver.protocol.codec import (
 )  # fmt: skip
 from genserver.protocol.endpoint import parse_endpoint
 from genserver.protocol.errors import EndpointError, LocalProtocolError, RemoteProtocolError
+from genserver.protocol.fields import MAX_HEADER
 from genserver.protocol.link import Numbered
-from genserver.protocol.messages import Error
+from genserver.protocol.messages import Close, Error
 from genserver.protocol.spec import parse_spec
 
 STATUS = {"k": 4, "l": 0, "st": "", "g": "", "sh": "", "sd": 0, "ca": 0, "h": "", "ws": []}
@@ -100,3 +103,71 @@ def test_whatever_is_no_endpoint_is_refused_as_one(text: str) -> None:
     """Digits that int() does not read, more than it reads, and paths that are no UTF-8."""
     with pytest.raises(EndpointError):
         parse_endpoint(text)
+
+
+PEAK = """
+import sys
+from genserver.protocol.codec import decode_header
+from genserver.protocol.errors import RemoteProtocolError
+
+def status(key):
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(line for line in lines if line.startswith(key)).split()[1]) // 1024
+
+header = sys.stdin.buffer.read()
+decode_header(bytes.fromhex("83a16b0ca16c00a17301"))
+before = status("VmRSS")
+try:
+    decode_header(header)
+except RemoteProtocolError:
+    pass
+print(status("VmHWM") - before)
+"""
+#: One value; a header full of it makes as much of 64 KiB as can be made.
+WORST = {
+    "empty lists": b"\x90",
+    "empty maps": b"\x80",
+    "lists of one": b"\x91\xc0",
+    "maps of one": b"\x81\xa0\xc0",
+    "maps in maps": b"\x81\xa0\x81\xa0\xc0",
+    "maps of many": b"\x8f" + b"".join(b"\xa1%c\xc0" % key for key in range(15)),
+    "floats": b"\xca\0\0\0\1",
+    "numbers": b"\xce\xff\xff\xff\xff",
+    "texts": b"\xa1\x7f",
+    "texts beyond Latin": b"\xa4\xf0\x9f\x90\x8d",
+    "extensions": b"\xc7\x00\x05",
+}
+
+
+def peak(header: bytes) -> int:
+    """MiB that decoding a header takes at most, in a process of its own."""
+    assert len(header) <= MAX_HEADER
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK], input=header, capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return int(done.stdout)
+
+
+def full_of(value: bytes) -> bytes:
+    """A CLOSE that has nothing but this value under a key that is not known."""
+    close = msgpack.packb({"k": 12, "l": 0, "s": 1})
+    count = (MAX_HEADER - 32) // len(value)
+    return b"\x84" + close[1:] + b"\xa1x\xdd" + count.to_bytes(4, "big") + value * count
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("value", WORST.values(), ids=WORST)
+def test_64_kib_of_header_take_little_memory(value: bytes) -> None:
+    """The densest headers that are read: below 16 MiB each (rule D2)."""
+    header = full_of(value)
+    assert decode_header(header) == (0, Close(1))
+    assert peak(header) < 16
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("opening", [b"\xdc\xff\xf0", b"\xdd\0\0\xff\xf0"], ids=["16", "32"])
+def test_what_a_header_claims_and_has_not_takes_no_memory(opening: bytes) -> None:
+    """Lists in lists, each of 64 Ki values that never come, for which memory was made."""
+    header = (b"\x81\xa1x" + opening * 1000).ljust(MAX_HEADER, b"\xc0")
+    assert peak(header) < 16
