@@ -71,6 +71,8 @@ def parse_endpoint(text: str) -> Endpoint:
         host = host[1:-1]
     elif ":" in host:
         raise EndpointError(text, "an IPv6 address goes into brackets: tcp://[::1]:5555")
+    if not host or "[" in host or "]" in host:
+        raise EndpointError(text, "in brackets goes one IPv6 address: tcp://[::1]:5555")
     return Endpoint("tcp", host, int(port))
 
 

@@ -96,11 +96,12 @@ def test_the_form_of_an_array_is_an_int(spec: str, array: Any, memory: tuple[byt
 @pytest.mark.parametrize(
     "text",
     ["tcp://h:\u00b2", "tcp://h:\u0663", "tcp://h:" + "9" * 5000, "tcp://h:-1", "ipc://\ud800",
-     "ipc:///run/\udcff.sock"],
+     "ipc:///run/\udcff.sock", "tcp://[]:0", "tcp://[[::1]]:0", "tcp://]:0"],
     ids=ascii,
 )  # fmt: skip
 def test_whatever_is_no_endpoint_is_refused_as_one(text: str) -> None:
-    """Digits that int() does not read, more than it reads, and paths that are no UTF-8."""
+    """Digits that int() does not read, more than it reads, paths that are no UTF-8, brackets around
+    nothing or around others."""
     with pytest.raises(EndpointError):
         parse_endpoint(text)
 
