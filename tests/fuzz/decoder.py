@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -47,11 +48,19 @@ def main() -> int:
     except ImportError:
         print(MISSING, file=sys.stderr)
         return 69
-    with tempfile.TemporaryDirectory() as scratch:
-        found = arguments.found or Path(scratch)
-        found.mkdir(parents=True, exist_ok=True)
-        _fuzz(atheris, found, f"-max_total_time={arguments.seconds}", f"-seed={arguments.seed}")
+    if arguments.found is None:
+        return _and_forget(arguments.seconds)
+    arguments.found.mkdir(parents=True, exist_ok=True)
+    options = f"-max_total_time={arguments.seconds}", f"-seed={arguments.seed}"
+    _fuzz(atheris, arguments.found, *options)
     return 0
+
+
+def _and_forget(seconds: int) -> int:
+    """In another process: libFuzzer ends its own at once, and would leave the folder behind."""
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [sys.executable, *sys.argv, "--found", scratch]
+        return subprocess.run(command, timeout=2 * seconds + 600, check=False).returncode
 
 
 def replay() -> str:
