@@ -65,5 +65,8 @@ def _replace(node: Any, chance: random.Random) -> None:
         node.insert(key, inner)
     elif act == 2 and type(inner) is int:
         node[key] = min(max(-(2**63), inner + chance.choice((-1, 1))), 2**64 - 1)
+    elif act == 3 and type(inner) is bytes and inner:
+        at = chance.randrange(len(inner))
+        node[key] = inner[:at] + bytes([chance.choice((0, 1, 2, 128, 255))]) + inner[at + 1 :]
     else:
         node[key] = chance.choice(VALUES)

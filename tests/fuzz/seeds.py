@@ -44,6 +44,20 @@ def _hostile() -> Iterator[tuple[str, bytes]]:
     yield "int64", b"\x84\xa1k\x0c\xa1l\x00\xa1s\x01\xa1x\xdc\x13\x00" + b"\x80" * 0x1300
 
 
+def _small() -> Iterator[tuple[str, bytes, bytes]]:
+    """Spec, header and frames of short items: in 5000 bytes a change of one is rarely of weight."""
+    marks = b"".join(mark.to_bytes(8, "little") for mark in (0, 1, 1, 3))
+    yield "str[None]", _item([1, [1, 3], 3]), marks + b"abc"
+    yield "bytes", _item([1, [1], 3]), marks[:8] + marks[24:] + b"a\xff\0"
+    yield "str[None]", _item([2, [1, 2], ["\u00e9".encode(), b""]]), b""
+    yield "bool[None]", _item([0, [1, 4]]), b"\0\1\1\0"
+    yield "bool[None]", _item([3, [1, 4], 1, 2, 64]), b"\1\1\0\0"
+    inline = {b"nd": True, b"type": "|b1", b"kind": b"", b"shape": [1], b"data": b"\1"}
+    yield "bool", _item(inline), b""
+    yield "complex128[None,None]", _item([0, [1, 1, 1]]), bytes(range(16))
+    yield "P{x: float8_e5m2, y: uint64[0]}", _item([0, [1]], [0, [1, 0]]), b"\x7c"
+
+
 def seeds() -> Iterator[bytes]:
     """All of them."""
     for _, _, header in test_golden.MESSAGES.values():
@@ -58,6 +72,9 @@ def seeds() -> Iterator[bytes]:
         yield packed_input(OWN_SPEC, 0, _status(spec), packed, rest=rest)
     for spec, header in _hostile():
         yield packed_input(FIRST_SPEC + SPECS.index(spec), 0, header)
+    for spec, header, rest in _small():
+        for way in range(3):
+            yield packed_input(FIRST_SPEC + SPECS.index(spec), way, header, rest=rest)
     for spec in SPECS:
         yield packed_input(SPEC_TEXT, 0, rest=spec.encode())
         yield packed_input(FIRST_SPEC, 0, _status(spec))

@@ -19,12 +19,14 @@ A header has its length in front, in two bytes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import is_dataclass
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
-from genserver.protocol import payload
+from genserver.protocol import codec, payload
 from genserver.protocol.codec import (
     FRAME,
     MAX_FRAME,
@@ -46,10 +48,10 @@ from genserver.protocol.endpoint import parse_endpoint
 from genserver.protocol.errors import EndpointError, GenserverError, RemoteProtocolError, SpecError
 from genserver.protocol.fields import FIELDS
 from genserver.protocol.link import Numbered, kind_of
-from genserver.protocol.messages import Item, Message, Status
+from genserver.protocol.messages import Item, Message, Status, WorkerStatus
 from genserver.protocol.normalize import TextArray
 from genserver.protocol.rows import value_at
-from genserver.protocol.spec import ArraySpec, ElementSpec, parse_spec
+from genserver.protocol.spec import ArraySpec, ElementSpec, Node, parse_spec
 
 __all__ = [
     "SPECS", "check_item", "check_message", "decoded", "packed_input", "run", "unpacked_input",
@@ -86,6 +88,8 @@ def warm() -> None:
     assert payload.chunk_of
     for name in DTYPES:
         assert np.zeros(1, numpy_dtype(name)).tobytes() is not None
+    for kind in (*codec._CLASSES.values(), WorkerStatus):
+        assert _hints(kind) is not None
 
 
 def packed_input(what: int, way: int, *headers: bytes, rest: bytes = b"") -> bytes:
@@ -180,15 +184,50 @@ def _memory(sizes: list[int], way: int, rest: bytes) -> list[Frame]:
 
 def check_message(number: int, message: Message) -> None:
     """The message is of the closed schema: its own frame is read as just this message."""
-    for field in FIELDS[kind_of(message)]:
-        assert hasattr(message, field.name)
     assert type(number) is int
+    hints = _hints(type(message))
+    for field in FIELDS[kind_of(message)]:
+        assert _conforms(getattr(message, field.name), hints[field.name]), field.name
     with sound():
         (frame,) = encode(Numbered(number, message))
         assert decode_header(bytes(frame)) == (number, message)
     if isinstance(message, Status) and message.spec is not None:
+        _check_node(message.spec.root)
         assert len(str(message.spec)) >= len(message.spec.leaves())
         assert message.spec.batched(2, drop_remainder=True).leaves()[:1] is not None
+
+
+_hints = functools.cache(get_type_hints)
+
+
+def _conforms(value: Any, hint: Any) -> bool:
+    """Whether a value is of just the type that the message's attribute says: no bool is an int."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is tuple:
+        if type(value) is not tuple:
+            return False
+        hints = inner[:1] * len(value) if inner[-1] is ... else inner
+        return len(value) == len(hints) and all(map(_conforms, value, hints))
+    if inner:  # a union
+        return any(_conforms(value, one) for one in inner)
+    if is_dataclass(hint) and hint is not ElementSpec:
+        return type(value) is hint and all(
+            _conforms(getattr(value, name), one) for name, one in _hints(hint).items()
+        )
+    return type(value) is hint
+
+
+def _check_node(node: Node) -> None:
+    if isinstance(node, ArraySpec):
+        assert node.dtype in DTYPES
+        assert all(dim is None or (type(dim) is int and 0 <= dim < 2**31) for dim in node.shape)
+        return
+    assert len(set(node.names)) == len(node.names) == len(node.items)
+    assert all(type(name) is str for name in (node.title, *node.names))
+    if node.kind == "named":
+        assert all(name.isidentifier() and name.isascii() for name in (node.title, *node.names))
+    for item in node.items:
+        _check_node(item)
 
 
 def check_item(header: ItemHeader, memory: list[Frame], item: Message, spec: ElementSpec) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from genserver.protocol.chunk import Chunk
 from genserver.protocol.codec import ItemHeader, decode_item
-from genserver.protocol.messages import Close, Item
+from genserver.protocol.messages import Close, Item, Open
 from genserver.protocol.normalize import TextArray
 from genserver.protocol.spec import parse_spec
 
@@ -61,6 +61,8 @@ def test_a_message_outside_of_the_schema_is_a_finding() -> None:
     check_message(1, Close(4))
     with pytest.raises(AssertionError):
         check_message(1, Close(True))
+    with pytest.raises(AssertionError, match="upstream"):
+        check_message(1, Open(1, 0, 1, 0, 5, upstream=(False, 2)))
     with pytest.raises(AssertionError):
         check_message(1, Close("4"))  # type: ignore[arg-type]  # what a decoder let through
 
