@@ -22,7 +22,7 @@ from genserver.protocol.errors import EndpointError, LocalProtocolError, RemoteP
 from genserver.protocol.fields import MAX_HEADER
 from genserver.protocol.link import Numbered
 from genserver.protocol.messages import Close, Error
-from genserver.protocol.spec import parse_spec
+from genserver.protocol.spec import ElementSpec, parse_spec
 
 STATUS = {"k": 4, "l": 0, "st": "", "g": "", "sh": "", "sd": 0, "ca": 0, "h": "", "ws": []}
 #: A dtype of 64 000 zeros, each of which an error would write as four characters.
@@ -172,3 +172,10 @@ def test_what_a_header_claims_and_has_not_takes_no_memory(opening: bytes) -> Non
     """Lists in lists, each of 64 Ki values that never come, for which memory was made."""
     header = (b"\x81\xa1x" + opening * 1000).ljust(MAX_HEADER, b"\xc0")
     assert peak(header) < 16
+
+
+def test_the_arrays_of_all_branches_are_counted_together() -> None:
+    """A spec of twice 3000 arrays is refused, as one of 6000 is."""
+    branch = ["tuple", "", [str(i) for i in range(3000)], [["array", "bool", []]] * 3000]
+    with pytest.raises(RemoteProtocolError, match="more than 4096 arrays"):
+        ElementSpec.from_wire(["tuple", "", ["0", "1"], [branch, branch]])
