@@ -13,7 +13,10 @@ PYTEST_ARGS ?=
 MINUTES ?= 2
 SOAK_ARGS ?=
 
-.PHONY: demo test lint unit portable soak docs bench bench-peers limits must-show tutorials \
+# How long `make fuzz` gives the decoder other bytes.
+SECONDS ?= 600
+
+.PHONY: demo test lint unit portable soak fuzz docs bench bench-peers limits must-show tutorials \
   exactly-once clean help
 # Arguments of the benchmarks, e.g. make bench BENCH_ARGS="--workload small --plot bench.svg".
 BENCH_ARGS ?=
@@ -24,6 +27,7 @@ help:
 	@echo "make portable   the suite's integration tests without what only Linux has"
 	@echo "make soak       the proofs that take minutes and gigabytes, then random faults"
 	@echo "                for 2 minutes; another time: make soak MINUTES=20"
+	@echo "make fuzz       other bytes for the decoder, guided by coverage, for 10 minutes (make fuzz SECONDS=60)"
 	@echo "make docs       write docs/api from the docstrings"
 	@echo "make bench      benchmarks/bench.py: genserver beside plain from_generator and what else is installed"
 	@echo "make bench-peers  the same, after installing the other loaders (torch, grain, datasets)"
@@ -51,9 +55,12 @@ unit: $(VENV)/.test
 portable: $(VENV)/.test
 	GENSERVER_PORTABLE=1 $(BIN)/python -m pytest -n $(JOBS) -m "not linux" tests/integration
 
-soak: $(VENV)/.test
+soak: $(VENV)/.fuzz
 	$(BIN)/python -m pytest -m soak -o faulthandler_timeout=900
 	$(BIN)/python benchmarks/soak_faults.py --minutes $(MINUTES) $(SOAK_ARGS)
+
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python tests/fuzz/decoder.py --seconds $(SECONDS)
 
 docs: $(VENV)/.test
 	$(BIN)/python docs/generate.py
@@ -92,6 +99,11 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 $(VENV)/.bench: $(VENV)/.demo
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[tensorflow,demo,bench]"
 	@touch $@
+
+# Where atheris has no wheel, `make fuzz` says so itself and the test of `make soak` is skipped.
+$(VENV)/.fuzz: $(VENV)/.test
+	@if $(BIN)/python -m pip install -q -c constraints.txt -e ".[tensorflow,demo,test,fuzz]"; \
+	  then touch $@; else echo "atheris cannot be installed here" >&2; fi
 
 $(VENV)/.test: $(VENV)/.demo
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[tensorflow,demo,test]"

@@ -64,6 +64,8 @@ MAX_PIECE = 16 * 2**20
 #: Most frames of one message (an array of texts takes two).
 MAX_FRAMES = 2 * 4096 + 1
 MAX_CHUNK = 1 << 20
+#: A header up to this size is unpacked at once; of a longer one the values are counted first.
+PLAIN_HEADER = 4 * 1024
 #: Of STATUS's header, in bytes: all causes together, a worker without its ipc path and cause, and
 #: the rest but for the spec.
 MAX_CAUSE, WORKER_STATUS, REST_STATUS = 8 * 1024, 44, 2 * 1024
@@ -193,7 +195,7 @@ def parts_of(item: ItemHeader, spec: ElementSpec) -> list[Part]:
 def placed_in(item: ItemHeader) -> list[Placed]:
     """The places that an ITEM names, of a stream whose spec is not known any more."""
     named = (array for array in item.arrays if isinstance(array, tuple) and array)
-    return [_placed(array, 0) for array in named if array[0] == PLACED]
+    return [_placed(array, 0) for array in named if type(array[0]) is int and array[0] == PLACED]
 
 
 def decode_item(item: ItemHeader, memory: Sequence[Frame], spec: ElementSpec) -> Item:
@@ -219,6 +221,8 @@ def _unpack(header: bytes) -> dict[Any, Any]:
         raise RemoteProtocolError(f"header: {len(header)} bytes, at most {MAX_HEADER} are allowed")
     size = len(header)
     try:
+        if size > PLAIN_HEADER:
+            _count(header)
         fields = msgpack.unpackb(
             header, raw=False, strict_map_key=True, use_list=False, max_str_len=size,
             max_bin_len=size, max_array_len=size, max_map_len=size, max_ext_len=0,
@@ -229,6 +233,14 @@ def _unpack(header: bytes) -> dict[Any, Any]:
     if not isinstance(fields, dict):
         raise RemoteProtocolError("header: not a map")
     return fields
+
+
+def _count(header: bytes) -> None:
+    """Refuse what claims more values than it has, before memory is made for them: lists nested a
+    thousand deep, each of 64 Ki values that never come, took 80 MB."""
+    scanner = msgpack.Unpacker(max_buffer_size=MAX_HEADER)
+    scanner.feed(header)
+    scanner.skip()
 
 
 def _item_header(values: dict[str, Any], fields: dict[Any, Any]) -> ItemHeader:
@@ -251,6 +263,8 @@ def checked_shape(n: int, leaf: ArraySpec, shape: object) -> tuple[int, ...]:
     """A checked shape that starts with ``n`` and goes on as the spec admits."""
     if not isinstance(shape, tuple) or not shape:
         raise RemoteProtocolError("item: no shape")
+    if len(shape) != 1 + len(leaf.shape):  # first: nothing is computed of 64 000 foreign sizes
+        raise RemoteProtocolError(f"item: {len(shape)} dimensions do not fit chunks of {leaf}")
     if any(type(dim) is not int or not 0 <= dim <= MAX_DIM for dim in shape):
         raise RemoteProtocolError("item: malformed shape")
     if count_of(tuple(max(1, dim) for dim in shape)) > MAX_FRAME:
@@ -278,7 +292,7 @@ def _placed(array: tuple[object, ...], nbytes: int) -> Placed:
 def _array_parts(n: int, leaf: ArraySpec, array: object) -> Sequence[Part]:
     if isinstance(array, dict):
         return []
-    if not isinstance(array, tuple) or len(array) < 2:
+    if not isinstance(array, tuple) or len(array) < 2 or type(array[0]) is not int:
         raise RemoteProtocolError("item: malformed array")
     count = count_of(checked_shape(n, leaf, array[1]))
     text = leaf.dtype in TEXT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from .errors import EndpointError
@@ -16,6 +17,10 @@ MAX_IPC_PATH = 107
 #: Milliseconds between two looks for a server that is not there, first and longest. On this host
 #: a look costs a few system calls (0.2 % of a core at this rate), beyond it traffic.
 HERE_RETRY_MS, FAR_RETRY_MS = (25, 25), (100, 2000)
+
+
+#: The digits that int() and the resolver know, and no more than a port has.
+_PORT = re.compile(r"[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +65,24 @@ def parse_endpoint(text: str) -> Endpoint:
     if scheme == "ipc":
         return _parse_ipc(text, rest)
     host, mark, port = rest.rpartition(":")
-    if not mark or not host or not port.isdigit() or int(port) > 65535:
+    if not mark or not host or not _PORT.fullmatch(port) or int(port) > 65535:
         raise EndpointError(text, "a tcp endpoint reads tcp://HOST:PORT, with a port up to 65535")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
         raise EndpointError(text, "an IPv6 address goes into brackets: tcp://[::1]:5555")
+    if not host or "[" in host or "]" in host:
+        raise EndpointError(text, "in brackets goes one IPv6 address: tcp://[::1]:5555")
     return Endpoint("tcp", host, int(port))
 
 
 def _parse_ipc(text: str, path: str) -> Endpoint:
     if not path or path.startswith("@"):
         raise EndpointError(text, "an ipc endpoint names a file: ipc:///run/user/1000/scans.sock")
-    if len(path.encode()) > MAX_IPC_PATH:
+    try:
+        size = len(path.encode())
+    except UnicodeEncodeError:  # an argument of the command line that is no UTF-8
+        raise EndpointError(text, "the path is no UTF-8") from None
+    if size > MAX_IPC_PATH:
         raise EndpointError(text, f"the path is longer than {MAX_IPC_PATH} bytes")
     return Endpoint("ipc", path=path)

@@ -60,6 +60,11 @@ __all__ = [
 ]
 
 
+#: Most characters of what is said of a breach. It may quote the peer, and is logged and sent back
+#: in a header, where what quotes 64 KiB does not fit.
+MAX_REASON = 500
+
+
 class GenserverError(Exception):
     """Root of all errors that genserver raises on purpose: catch this one for all."""
 
@@ -70,6 +75,7 @@ class ProtocolError(GenserverError):
     def __init__(self, reason: str, *, state: str = "", event: str = "") -> None:
         if type(self) is ProtocolError:
             raise TypeError("raise LocalProtocolError or RemoteProtocolError")
+        reason = _cut(reason)
         super().__init__(reason)
         self.reason = reason
         self.state = state
@@ -78,6 +84,10 @@ class ProtocolError(GenserverError):
     def __str__(self) -> str:
         where = f" (state {self.state}, event {self.event})" if self.state else ""
         return f"{self.reason}{where}"
+
+
+def _cut(reason: str) -> str:
+    return reason if len(reason) <= MAX_REASON else f"{reason[: MAX_REASON - 3]}..."
 
 
 class LocalProtocolError(ProtocolError):

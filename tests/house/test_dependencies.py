@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,6 +99,145 @@ def test_nothing_that_unpickles_or_evaluates() -> None:
                 assert node.arg != "allow_pickle", name_of(path)
             if isinstance(node, ast.Attribute):
                 assert node.attr not in ("recv_pyobj", "send_pyobj"), name_of(path)
+
+
+#: What decodes, or moves what others decode: the protocol, and all that knows its transport.
+DECODING = [
+    path
+    for path in SOURCES
+    if path.is_relative_to(ROOT / "protocol")
+    or any(name.startswith("genserver.protocol.transport") for name in imports(path))
+]
+#: The one dtype that is neither: what a generator itself asks for, of memory in its own process.
+OWN_DTYPE = ("server/worker.py", "np.dtype")
+#: Calls that run or load what they are given, or that read objects from bytes.
+RUNNING = {"eval", "exec", "compile", "__import__"}
+LOADING = {
+    "np.load", "np.fromstring", "np.fromregex", "np.genfromtxt", "np.loadtxt", "np.memmap",
+}  # fmt: skip
+UNPICKLERS = {"pickle", "_pickle", "cPickle", "marshal", "dill", "shelve", "jsonpickle", "joblib"}
+#: What msgpack would call with what it has read.
+HOOKS = {"ext_hook", "object_hook", "object_pairs_hook", "list_hook", "allow_pickle"}
+#: numpy's calls that make a dtype of an argument: its position, its keyword.
+TYPED = {
+    "np.dtype": (0, "dtype"), "np.frombuffer": (1, "dtype"), "np.ndarray": (1, "dtype"),
+    "np.fromiter": (1, "dtype"), "np.fromfile": (1, "dtype"),
+}  # fmt: skip
+
+
+def unsafe(tree: ast.AST) -> Iterator[str]:
+    """What must not be where foreign bytes are read: line and name of each."""
+    plain = _renamed(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            named = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module]
+            for module in named:
+                if (module or "").partition(".")[0] in UNPICKLERS:
+                    yield f"{node.lineno}: {module}"
+        elif isinstance(node, ast.Call):
+            name = _dotted(node.func, plain)
+            hooks = [k.arg for k in node.keywords if k.arg in HOOKS]
+            if name in RUNNING | LOADING or name.removeprefix("builtins.") in RUNNING:
+                yield f"{node.lineno}: {name}"
+            elif hooks:
+                yield f"{node.lineno}: {name} with {hooks}"
+            elif name in TYPED and not _known_dtype(_argument(node, *TYPED[name]), plain):
+                yield f"{node.lineno}: {name} of what is no literal and not in the table"
+
+
+def _renamed(tree: ast.AST) -> dict[str, str]:
+    """What names of this module stand for: numpy is np, whatever it is imported as."""
+    plain: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            plain |= {a.asname or a.name: a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            plain |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+    return {name: re.sub(r"^numpy\b", "np", full) for name, full in plain.items()}
+
+
+def _dotted(node: ast.expr, plain: dict[str, str]) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{_dotted(node.value, plain)}.{node.attr}"
+    return plain.get(node.id, node.id) if isinstance(node, ast.Name) else "?"
+
+
+def _argument(call: ast.Call, position: int, keyword: str) -> ast.expr | None:
+    given = [k.value for k in call.keywords if k.arg == keyword]
+    return given[0] if given else call.args[position] if len(call.args) > position else None
+
+
+def _known_dtype(node: ast.expr | None, plain: dict[str, str]) -> bool:
+    """A literal, numpy's or Python's own type, or a row of `DTYPES`: its ``wire``, or its ``name``
+    in the module that it says."""
+    if node is None or isinstance(node, ast.Constant):
+        return True  # numpy's default, or text that is written here
+    if isinstance(node, ast.Attribute) and node.attr == "wire":
+        return _is_row(node.value)
+    if isinstance(node, ast.Call) and _dotted(node.func, plain) == "getattr":
+        loaded = node.args[0]
+        return isinstance(loaded, ast.Call) and _is_row(getattr(loaded.args[0], "value", None))
+    return _dotted(node, plain) in {"object", "bool", "int", "float", "complex"} or bool(
+        re.fullmatch(r"np\.[a-z]+\d*", _dotted(node, plain))
+    )
+
+
+def _is_row(node: ast.expr | None) -> bool:
+    """``DTYPES[...]``, or ``row``, which is what the code calls one of its values."""
+    if isinstance(node, ast.Subscript):
+        return isinstance(node.value, ast.Name) and node.value.id == "DTYPES"
+    return isinstance(node, ast.Name) and node.id == "row"
+
+
+@pytest.mark.parametrize("path", DECODING, ids=name_of)
+def test_what_reads_foreign_bytes_runs_nothing_of_them(path: Path) -> None:
+    """Nothing unpickles, evaluates or loads, msgpack has no hooks, and no dtype is made of what is
+    no literal and not in the table (rules D1 and D4)."""
+    found = list(unsafe(ast.parse(path.read_text())))
+    if name_of(path) == OWN_DTYPE[0]:
+        (own,) = (line for line in found if OWN_DTYPE[1] in line)
+        found.remove(own)
+    assert not found
+
+
+def test_what_reads_foreign_bytes_is_looked_at() -> None:
+    """All of the protocol, and whatever else moves messages."""
+    names = {name_of(path) for path in DECODING}
+    assert {"protocol/codec.py", "protocol/payload.py", "protocol/transport/bound.py"} <= names
+    assert {"server/feed.py", "server/probe.py", "client/source.py"} <= names
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import pickle", "from pickle import loads", "import _pickle", "import marshal as m",
+     "from marshal import loads", "eval(text)", "exec(text)", "builtins.exec(text)",
+     "compile(text, '', 'exec')", "__import__(name)", "np.load(file)",
+     "import numpy\nnumpy.load(file)", "from numpy import load\nload(file)",
+     "np.frombuffer(data, fields['type'])", "np.frombuffer(data, dtype=kind)",
+     "np.ndarray(shape, kind, data)", "np.array(x, allow_pickle=True)",
+     "msgpack.unpackb(data, ext_hook=read)", "msgpack.unpackb(data, object_hook=read)",
+     "from msgpack import unpackb\nunpackb(data, object_hook=read)",
+     "msgpack.Unpacker(object_pairs_hook=read)",
+     "functools.partial(msgpack.unpackb, object_hook=read)", "np.dtype(name)",
+     "np.dtype(header['type'])", "np.dtype(f'<{kind}')", "np.dtype('<' + kind)",
+     "np.dtype(other.wire)", "np.dtype(TABLE[name].wire)", "from numpy import dtype\ndtype(name)",
+     "import numpy as n\nn.dtype(dtype=name)", "np.dtype(getattr(np, name))"],
+)  # fmt: skip
+def test_the_rule_on_foreign_bytes_can_fail(code: str) -> None:
+    """The check above finds each of them, under any name."""
+    assert list(unsafe(ast.parse(code)))
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["np.dtype(object)", "np.dtype('<u8')", "np.dtype(row.wire)", "np.dtype(DTYPES[name].wire)",
+     "np.frombuffer(data, np.uint8)", "np.frombuffer(data, '<u8')", "np.frombuffer(data)",
+     "np.dtype(getattr(importlib.import_module(row.module), name))", "re.compile(text)",
+     "msgpack.unpackb(data, raw=False)", "pool.load(file)"],
+)  # fmt: skip
+def test_the_rule_on_foreign_bytes_lets_the_rest_be(code: str) -> None:
+    """Literals, the table, and what is only called alike."""
+    assert not list(unsafe(ast.parse(code)))
 
 
 def test_nothing_asks_for_the_time_of_day() -> None:

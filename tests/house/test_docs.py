@@ -67,7 +67,8 @@ def test_operations_lists_every_exit_code() -> None:
      "examples/mri", "examples/patches", "examples/first_hour", "examples/first_hour/before",
      "examples/first_hour/after", "tests/first_hour",
      "tests", "tests/benchmarks", "tests/faults", "tests/integration", "tests/house",
-     "tests/protocol", "tests/server", "tests/client", "tests/support"],
+     "tests/protocol", "tests/server", "tests/client", "tests/support", "tests/fuzz",
+     "tests/soak"],
 )  # fmt: skip
 def test_every_folder_names_its_files(folder: str) -> None:
     """A newcomer finds each module in the annotated tree of its folder, or of the one above."""
