@@ -163,8 +163,8 @@ class Reach:
 
         Raises `Unreachable` after the connect timeout, `Rejected` and its `KeyRejected`,
         `PlanError`, `EndpointError` for a worker that cannot be reached as asked, the errors of a
-        server that failed, and `Interrupted`. A line after 1 s says why nobody answers, and one every 5 s what is waited
-        for.
+        server that failed, and `Interrupted`. A line after 1 s says why nobody answers, and one
+        every 5 s what is waited for.
         """
         if self._plan is not None:
             return self._plan
