@@ -28,7 +28,11 @@ from .messages import (
 )
 from .tables import StreamState, advance_stream
 
-__all__ = ["Delivery", "PulledStream", "ServedStream", "Window"]
+__all__ = ["MAX_CREDIT", "MAX_CREDIT_BYTES", "Delivery", "PulledStream", "ServedStream", "Window"]
+
+#: The most elements and bytes that a trainer may have a worker run ahead of what it has used: the
+#: worker keeps them. A trainer's windows are far below (client/plan.py), also of a second stage.
+MAX_CREDIT, MAX_CREDIT_BYTES = 2**16, 2**29
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,10 +307,15 @@ class ServedStream:
             return False
         if message.ack > self.next or message.elements < message.ack:
             raise RemoteProtocolError(f"stream {self.id}: acknowledges what was never sent")
+        if message.elements - message.ack > MAX_CREDIT:
+            raise RemoteProtocolError(f"stream {self.id}: a credit of too many elements")
         while self._ring and self._ring[0].first + self._ring[0].chunk.n <= message.ack:
             self._ring.popleft()
         while self._done and self._done[0].count < message.ack * max(1, self.opening.batch):
             self._done.popleft()  # what came behind it arrived
+        used = (self._ring[0].before if self._ring else self._bytes) - self._base
+        if message.nbytes - used > MAX_CREDIT_BYTES:
+            raise RemoteProtocolError(f"stream {self.id}: a credit of too many bytes")
         self.ack = max(self.ack, message.ack)
         self.limit_elements = max(self.limit_elements, message.elements)
         self.limit_bytes = max(self.limit_bytes, self._base + message.nbytes)

@@ -19,7 +19,7 @@ from genserver.protocol.errors import GenserverError, Stalled
 from genserver.protocol.messages import NO_MORE, Open, Work
 from genserver.protocol.rows import row_of
 from genserver.protocol.spec import ElementSpec
-from genserver.protocol.stream import Delivery, Window
+from genserver.protocol.stream import MAX_CREDIT_BYTES, Delivery, Window
 from genserver.protocol.transport.connection import Connection, StreamHandle, connect
 from genserver.protocol.transport.dealt import Dealt
 from genserver.protocol.transport.platform import memory_size
@@ -34,8 +34,8 @@ __all__ = ["Fed", "Feed"]
 STATUS_SECONDS = 30.0
 #: Elements of one first-stage worker that may be here: the one in use, and the one ahead.
 WINDOW_ELEMENTS = 2
-#: No limit of its own in bytes: what is asked for is.
-WINDOW_BYTES = 2**40
+#: Hardly a limit of its own in bytes: what is asked for is.
+WINDOW_BYTES = MAX_CREDIT_BYTES // 2
 
 
 class Feed:

@@ -27,7 +27,7 @@ from ..support.deals import FAULTS, Content, Dealing
 from ..support.world import explore
 
 OPEN = Open(1, 0, 1, epoch=0, seed=5, work=0)
-WIDE = Window(100_000, 10_000_000)
+WIDE = Window(60_000, 10_000_000)
 
 
 def chunk(n: int, rows: int = 1) -> Chunk:

@@ -9,7 +9,14 @@ import pytest
 from genserver.protocol.chunk import Chunk
 from genserver.protocol.errors import LocalProtocolError, RemoteProtocolError
 from genserver.protocol.messages import Close, End, EndAck, Error, Fail, Grant, Item, Open
-from genserver.protocol.stream import Delivery, PulledStream, ServedStream, Window
+from genserver.protocol.stream import (
+    MAX_CREDIT,
+    MAX_CREDIT_BYTES,
+    Delivery,
+    PulledStream,
+    ServedStream,
+    Window,
+)
 from genserver.protocol.tables import StreamState
 from hypothesis import given
 from hypothesis import strategies as st
@@ -350,3 +357,24 @@ def test_a_stream_that_was_never_opened_closes_silently() -> None:
     assert stream.close() is None
     with pytest.raises(LocalProtocolError):
         stream.open()
+
+
+@pytest.mark.parametrize(
+    ("elements", "nbytes", "what"),
+    [(MAX_CREDIT + 1, 1, "elements"), (2**63 - 1, 1, "elements"),
+     (1, MAX_CREDIT_BYTES + 1, "bytes"), (1, 2**63 - 1, "bytes")],
+)  # fmt: skip
+def test_a_credit_beyond_what_a_worker_keeps_is_a_breach(
+    elements: int, nbytes: int, what: str
+) -> None:
+    """Counted from what is used, so that a long stream may go on for ever."""
+    worker = ServedStream(Open(1, 0, 1, 0, 0, 0))
+    assert worker.receive(Grant(1, MAX_CREDIT, MAX_CREDIT_BYTES, 0))
+    for first in range(0, 3 * MAX_CREDIT, MAX_CREDIT):
+        worker.item(Chunk(MAX_CREDIT, 8, ()))
+        worker.receive(
+            Grant(1, first + 2 * MAX_CREDIT, worker._bytes + MAX_CREDIT_BYTES, first + MAX_CREDIT)
+        )
+    used = 3 * MAX_CREDIT
+    with pytest.raises(RemoteProtocolError, match=f"too many {what}"):
+        worker.receive(Grant(1, used + elements, worker._bytes + nbytes, used))
