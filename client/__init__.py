@@ -18,6 +18,7 @@ from genserver.protocol.errors import (
     KeyRejected,
     PeerLost,
     Rejected,
+    RemoteProtocolError,
     ServerChanged,
     ServerFailed,
     ServerStopped,
@@ -42,8 +43,8 @@ __all__ = [
     "from_server", "from_generator", "Client", "ClientOptions", "Progress", "State", "StateError",
     "GeneratorOptions", "keras_callback", "GenserverError", "CannotSend", "Closed",
     "EndpointError", "GeneratorError", "Interrupted", "KeyFileError", "KeyRejected", "OptionError",
-    "PeerLost", "PlanError", "Rejected", "ServerChanged", "ServerFailed", "ServerStopped",
-    "Stalled", "Unreachable", "WorkerDied",
+    "PeerLost", "PlanError", "Rejected", "RemoteProtocolError", "ServerChanged", "ServerFailed",
+    "ServerStopped", "Stalled", "Unreachable", "WorkerDied",
 ]  # fmt: skip
 
 

@@ -41,7 +41,7 @@ from .tables import LinkState
 from .version import MEMORY
 
 __all__ = [
-    "Delivered", "Ended", "Event", "Failed", "Finished", "Forgotten", "Left", "Lost",
+    "Broken", "Delivered", "Ended", "Event", "Failed", "Finished", "Forgotten", "Left", "Lost",
     "Reborn", "Refused", "Suspect", "Told", "TrainerEnd", "Welcomed",
 ]  # fmt: skip
 
@@ -108,6 +108,13 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Broken:
+    """The peer breaks the protocol again and again; never retried."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Suspect:
     """The worker has been silent for `SUSPECT_AFTER`; said once per silence."""
 
@@ -137,7 +144,7 @@ class Forgotten:
 
 Event = (
     Welcomed | Delivered | Ended | Finished | Failed | Refused | Left | Lost | Suspect | Told
-    | Reborn | Forgotten
+    | Reborn | Forgotten | Broken
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from ..errors import (
     GenserverError,
     InternalError,
     Rejected,
+    RemoteProtocolError,
     Unreachable,
 )
 from ..handshake import Trouble, rejected
@@ -30,6 +31,7 @@ from ..messages import Error, Fail, Status
 from ..spec import ElementSpec
 from ..stream import Delivery
 from ..trainer_end import (
+    Broken,
     Delivered,
     Ended,
     Event,
@@ -272,6 +274,8 @@ class Core:
             self._welcomed = True
         elif isinstance(event, Refused):
             self._fail(self._rejected(event.error))
+        elif isinstance(event, Broken):
+            self._fail(RemoteProtocolError(f"{self.endpoint}: {event.reason}"))
         elif isinstance(event, Left):
             self._act(self._watch.left(event.reason, event.returns, now))
             if event.returns:
@@ -307,6 +311,9 @@ class Core:
                 consumer.inbox.fail(self._failure(consumer, event.failure))
         elif isinstance(event, Refused):
             self._fail_worker(worker, self._rejected(event.error))
+        elif isinstance(event, Broken):
+            where = f"worker {worker} of {self.endpoint}"
+            self._fail_worker(worker, RemoteProtocolError(f"{where}: {event.reason}"))
         elif isinstance(event, Reborn):
             self._act(self._watch.worker_reborn(worker, time.monotonic()))
         elif isinstance(event, Forgotten):

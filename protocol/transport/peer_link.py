@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 
 from ..chunk import Chunk
@@ -29,7 +30,7 @@ from ..keys import TrainerKeys
 from ..link import Numbered, Pauses
 from ..messages import Error, Item, Message
 from ..spec import ElementSpec
-from ..trainer_end import Event, Lost, Refused, TrainerEnd
+from ..trainer_end import Broken, Delivered, Event, Lost, Refused, TrainerEnd
 from .borrower import Borrower
 from .buffers import BufferPool
 from .distance import Route
@@ -43,6 +44,9 @@ logger = logging.getLogger("genserver")
 
 #: Back-off between new links after a loss, in seconds: first and longest.
 RELINK_FIRST, RELINK_LONGEST = 0.1, 5.0
+#: So many breaches of the protocol in so many seconds, with nothing delivered in between, are no
+#: damage on the way.
+MAX_BREACHES, BREACHES_WITHIN = 3, 60.0
 #: Seconds until the next look at a peer that said goodbye and may return.
 RETURN_AFTER = 0.5
 
@@ -80,6 +84,8 @@ class PeerLink:
         self._handshakes = Handshakes("" if keys is None else keys.public)
         #: What the handshakes of late make of the other end, where that is not sure.
         self.trouble: Trouble | None = None
+        #: When the peer broke the protocol, since it last delivered something.
+        self._breaches: deque[float] = deque()
         self._dealer: Dealer | None = None
         self._relink_at: float | None = None
         self._back_off = RELINK_FIRST
@@ -207,6 +213,18 @@ class PeerLink:
             self._dispatch([Refused(Error(self.trouble.code.value, self.trouble.text))])
         return self._dealer is not None
 
+    def _breach(self, reason: str) -> list[Event]:
+        """A link may be damaged, and the next one be right; a peer that is not does it again."""
+        now = time.monotonic()
+        self._breaches.append(now)
+        while now - self._breaches[0] > BREACHES_WITHIN:
+            self._breaches.popleft()
+        events = self.end.lose(reason)
+        if len(self._breaches) < MAX_BREACHES:
+            return events
+        self._drop_socket()
+        return [Broken(reason)]
+
     def _drain(self) -> None:
         """Read what has arrived; it is bounded by credit."""
         while self._readable():
@@ -223,7 +241,9 @@ class PeerLink:
             self._back_off = RELINK_FIRST
         except RemoteProtocolError as error:
             dealer.skip()
-            events = self.end.lose(str(error))
+            events = self._breach(str(error))
+        if any(isinstance(event, Delivered) for event in events):
+            self._breaches.clear()
         self._dispatch(events)
         self._release()
         self.flush()

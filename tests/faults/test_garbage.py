@@ -13,6 +13,7 @@ from genserver.client import Client
 
 from ..support.checker import Checker, consume, limited
 from ..support.hashed import share
+from ..support.hostile import DEALER, GREETING
 from ..support.servers import Serve
 from ..support.status import ports_of
 
@@ -20,11 +21,6 @@ WORKERS, N = 2, 2000
 #: Seconds that a pass may take, on a loaded machine, too.
 LIMIT = 40.0
 ARGUMENTS = {"n": N, "pause": 0.0005}
-
-#: A ZMTP 3.0 greeting without security, and READY of a DEALER: what follows is a message.
-_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL".ljust(55, b"\0")
-_READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
-_DEALER = _GREETING + b"\x04" + bytes([len(_READY)]) + _READY
 
 
 def noise(chance: random.Random) -> bytes:
@@ -44,27 +40,27 @@ def nothing(_: random.Random) -> bytes:
 
 
 def half_a_greeting(_: random.Random) -> bytes:
-    return _GREETING[:30]
+    return GREETING[:30]
 
 
 def a_dealer_with_noise(chance: random.Random) -> bytes:
     frames = [chance.randbytes(chance.randrange(1, 200)) for _ in range(20)]
-    return _DEALER + b"".join(b"\x00" + bytes([len(frame)]) + frame for frame in frames)
+    return DEALER + b"".join(b"\x00" + bytes([len(frame)]) + frame for frame in frames)
 
 
 def a_huge_announcement(_: random.Random) -> bytes:
-    return _DEALER + b"\x02" + struct.pack(">Q", 2**62) + bytes(1000)
+    return DEALER + b"\x02" + struct.pack(">Q", 2**62) + bytes(1000)
 
 
 def a_hello_of_another_protocol(_: random.Random) -> bytes:
     frame = b"\x83\xa1k\x01\xa1l\x00\xa1m\xa3xyz"
-    return _DEALER + b"\x00" + bytes([len(frame)]) + frame
+    return DEALER + b"\x00" + bytes([len(frame)]) + frame
 
 
 def a_status_that_is_long_to_quote(_: random.Random) -> bytes:
     frame = msgpack.packb({"k": 4, "l": 0, "st": "", "g": "", "sh": "", "sd": 0, "ca": 0, "h": "",
                            "sp": ["array", "\0" * 64_000, []], "ws": []})  # fmt: skip
-    return _DEALER + b"\x02" + struct.pack(">Q", len(frame)) + frame
+    return DEALER + b"\x02" + struct.pack(">Q", len(frame)) + frame
 
 
 KINDS = [noise, http, tls, nothing, half_a_greeting, a_dealer_with_noise, a_huge_announcement,
@@ -73,10 +69,10 @@ KINDS = [noise, http, tls, nothing, half_a_greeting, a_dealer_with_noise, a_huge
 
 def say(stranger: socket.socket, garbage: bytes) -> None:
     """Send it, behind the handshake when it has one: libzmq hangs up on who does not wait."""
-    if garbage.startswith(_DEALER):
-        stranger.sendall(_DEALER)
+    if garbage.startswith(DEALER):
+        stranger.sendall(DEALER)
         hear(stranger, b"READY")
-        garbage = garbage[len(_DEALER) :]
+        garbage = garbage[len(DEALER) :]
     stranger.sendall(garbage)
 
 

@@ -1,0 +1,260 @@
+"""What a hostile peer gets, by name: a typed error or a cut connection, and nothing of anybody's.
+
+The peers are as good as such with a valid key: on loopback there are none, and libzmq's decoder and
+ours are behind encryption the same.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+from genserver.client import Client, KeyRejected, RemoteProtocolError
+from genserver.protocol.admission import GREETING_SECONDS
+from genserver.protocol.messages import Close, Grant, Hello, Open
+from genserver.protocol.spec import parse_spec
+from genserver.server import Server
+
+from ..support.hostile import ByHand, a_hostile_server, frame
+from ..support.processes import processes_of
+from ..support.servers import Serve
+from ..support.status import ports_of
+
+MIB = 2**20
+#: What a process's memory may grow by, at its highest.
+GROWTH = 64 * MIB
+#: Seconds until an answer must be there, or the connection cut.
+SOON, CUT = 5.0, GREETING_SECONDS + 5.0
+
+
+def header(kind: int, **keys: object) -> bytes:
+    return bytes(msgpack.packb({"k": kind, "l": 0, **keys}))
+
+
+def item(shape: object, nbytes: object = 8) -> bytes:
+    """Of an ITEM with one array."""
+    return header(7, s=1, q=0, n=1, a=[[nbytes, shape]])
+
+
+def spec(dtype: object, shape: object = (4,)) -> bytes:
+    """Of a STATUS whose elements are such arrays."""
+    return header(
+        4, st="", g="", sh="", sd=0, ca=0, h="", ws=[], sp=["array", dtype, shape]
+    )  # fmt: skip
+
+
+def whole(*frames: bytes) -> Callable[[ByHand], None]:
+    """Say one message, behind the handshake."""
+
+    def send(peer: ByHand) -> None:
+        peer.shake()
+        last = len(frames) - 1
+        peer.send(b"".join(frame(f, more=at < last) for at, f in enumerate(frames)))
+
+    return send
+
+
+def saying(*messages: Any) -> Callable[[ByHand], None]:
+    """Say these, behind the handshake."""
+
+    def send(peer: ByHand) -> None:
+        peer.shake()
+        for number, message in enumerate(messages):
+            peer.say(message, number)
+
+    return send
+
+
+def greeted(*messages: Any) -> Callable[[ByHand], None]:
+    """Say HELLO, of a session of its own, and then these."""
+    return lambda peer: saying(Hello(random.getrandbits(64), 1), *messages)(peer)
+
+
+def raw(data: bytes, *, shake: bool = False) -> Callable[[ByHand], None]:
+    """Write these bytes."""
+
+    def send(peer: ByHand) -> None:
+        if shake:
+            peer.shake()
+        peer.send(data)
+
+    return send
+
+
+def for_ever(piece: bytes) -> Callable[[ByHand], None]:
+    """Write until the server hangs up, or far more than it may keep."""
+
+    def send(peer: ByHand) -> None:
+        peer.shake()
+        for _ in range(64 * MIB // len(piece)):
+            if not peer.send(piece):
+                return
+
+    return send
+
+
+OPEN = Open(1, 0, 1, 0, 0, 0)
+MANY_MAPS = b"\x81" * 2**20 + b"\x80" * 2**20
+#: Sent to a server. By name: how, and what its sender is told: a part of the error, or "closed".
+TO_SERVERS: dict[str, tuple[Callable[[ByHand], None], str]] = {
+    "an object dtype": (whole(spec("object")), "object"),
+    "a pickled dtype": (whole(spec("O")), "'O'"),
+    "a structured dtype": (whole(spec([["a", "<i4"]])), "malformed array"),
+    "a dtype of 20,000 fields": (whole(spec(",".join(["i4"] * 20_000))), "i4,"),
+    "a shape of 2^40 elements": (whole(spec("float32", [2**40])), "dimension"),
+    "a negative dimension": (whole(spec("float32", [-1])), "dimension"),
+    "a product that overflows": (whole(item([2**31 - 1] * 3)), "payload"),
+    "2 MB of empty maps": (whole(MANY_MAPS), "closed"),
+    "60 KB of empty maps": (whole(b"\xdc\xea\x60" + b"\x80" * 60_000), "header"),
+    "a truncated header": (whole(header(1)[:-1]), "header"),
+    "a frame too many": (whole(header(11), b"payload"), "sends no payload"),
+    "100,000 frames": (whole(header(11), *[b""] * 100_000), "sends no payload"),
+    "a message that never ends": (for_ever(frame(b"", more=True) * 1000), "closed"),
+    "long frames that never end": (for_ever(frame(b"x" * 60_000, more=True)), "closed"),
+    "8 GiB announced": (
+        raw(b"\x02" + struct.pack(">Q", 8 * 2**30) + bytes(100), shake=True),
+        "closed",
+    ),
+    "2^63 bytes announced": (raw(b"\x02" + b"\xff" * 8 + bytes(100), shake=True), "closed"),
+    "a credit of 2^63": (whole(header(8, s=1, n=2**63, b=1, a=0)), "an int in"),
+    "a credit of 2^62 elements": (greeted(OPEN, Grant(1, 2**62, 1, 0)), "too many elements"),
+    "a credit of 2^62 bytes": (greeted(OPEN, Grant(1, 1, 2**62, 0)), "too many bytes"),
+    "an acknowledgement of the future": (greeted(OPEN, Grant(1, 2**62, 1, 2**62)), "acknowledges"),
+    "a message before HELLO": (saying(Close(1)), "HELLO"),
+    "HTTP": (raw(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"), "closed"),
+    "TLS": (raw(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(508)), "closed"),
+    "random bytes": (raw(random.Random(5).randbytes(100_000)), "closed"),
+    "silence": (raw(b""), "closed"),
+    "silence behind the handshake": (raw(b"", shake=True), "closed"),
+}
+#: What a control socket does not have: streams.
+STREAMS = ("a credit of 2^62 elements", "a credit of 2^62 bytes",
+           "an acknowledgement of the future")  # fmt: skip
+
+
+def peaks_of(server: Server) -> dict[int, int]:
+    """The highest memory of each process so far, in bytes."""
+    peaks = {}
+    for pid in (server.pid, *processes_of(server.pid)):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        (line,) = (line for line in lines if line.startswith("VmHWM"))
+        peaks[pid] = int(line.split()[1]) * 1024
+    return peaks
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("name", TO_SERVERS)
+def test_what_a_hostile_trainer_gets(shared: Serve, name: str) -> None:
+    """At the control port and at a worker's; the processes are the same, and hardly larger."""
+    server = shared("generators:numbered", workers=1)
+    send, told = TO_SERVERS[name]
+    before = peaks_of(server)
+    control, *workers = ports_of(server.endpoint)
+    for port in workers if name in STREAMS else (control, *workers):
+        peer = ByHand(port)
+        try:
+            send(peer)
+            heard = peer.hear(CUT if told == "closed" else SOON)
+        finally:
+            peer.close()
+        assert told in heard, f"port {port}"
+    with Client(server.endpoint, transport="tcp") as client:
+        assert sorted(int(number) for number, _ in client) == list(range(20))
+    after = peaks_of(server)
+    assert after.keys() == before.keys()
+    assert all(after[pid] - before[pid] < GROWTH for pid in after)
+
+
+#: Sent by a worker as an element of float32[4], for which it has credit: by name the frames, and
+#: what the trainer's error says.
+TO_TRAINERS: dict[str, tuple[Callable[[int], list[bytes]], str]] = {}
+
+
+def to_trainers(name: str, says: str) -> Callable[[Callable[[int], list[bytes]]], None]:
+    def note(make: Callable[[int], list[bytes]]) -> None:
+        TO_TRAINERS[name] = make, says
+
+    return note
+
+
+def element(stream: int, *arrays: object, n: object = 1, q: object = 0) -> bytes:
+    return header(7, s=stream, q=q, n=n, a=list(arrays))
+
+
+for _name, _array, _says in (
+    ("a shape of 2^40 elements", [0, [1, 2**40]], "shape"),
+    ("a negative dimension", [0, [1, -4]], "shape"),
+    ("a product that overflows", [0, [2**31 - 1] * 3], "do not fit"),
+    ("another shape than the spec's", [0, [1, 5]], "shape"),
+    ("a dtype of its own", [0, [1, 4], "object"], "item"),
+    ("an array in memory that nobody lent", [1, [1, 4], [0, 0, 0, 16]], "item"),
+):
+    to_trainers(_name, _says)(lambda stream, a=_array: [element(stream, a), bytes(16)])  # type: ignore[misc]  # a lambda's default
+to_trainers("a truncated payload", "another size")(
+    lambda stream: [element(stream, [0, [1, 4]]), bytes(15)]
+)
+to_trainers("no payload", "missing")(lambda stream: [element(stream, [0, [1, 4]])])
+to_trainers("a frame too many", "not announced")(
+    lambda stream: [element(stream, [0, [1, 4]]), bytes(16), bytes(16)]
+)
+to_trainers("100,000 frames too many", "not announced")(
+    lambda stream: [element(stream, [0, [1, 4]]), bytes(16), *[b""] * 100_000]
+)
+to_trainers("arrays that the spec has not", "item")(
+    lambda stream: [element(stream, *[[0, [1, 4]]] * 2), bytes(16), bytes(16)]
+)
+to_trainers("2^40 elements announced", "item")(
+    lambda stream: [element(stream, [0, [2**40, 4]], n=2**40), bytes(16)]
+)
+to_trainers("an element beyond the credit", "overran")(
+    lambda stream: [element(stream, [0, [2**14, 4]], n=2**14), bytes(2**14 * 16)]
+)
+to_trainers("element 5 before element 0", "missing")(
+    lambda stream: [element(stream, [0, [1, 4]], q=5), bytes(16)]
+)
+to_trainers("60 KB of empty maps", "header")(lambda _: [b"\xdc\xea\x60" + b"\x80" * 60_000])
+to_trainers("no header at all", "header")(lambda _: [b""])
+
+
+@pytest.mark.parametrize("name", TO_TRAINERS)
+def test_what_a_hostile_worker_gets(name: str) -> None:
+    """The trainer's iterator raises `RemoteProtocolError` with worker and reason, after three
+    links; a worker that is merely damaged by the way would have been right by then."""
+    harm, says = TO_TRAINERS[name]
+    with (
+        a_hostile_server(parse_spec("float32[4]"), harm) as (endpoint, credits),
+        Client(endpoint, transport="tcp") as client,
+    ):
+        with pytest.raises(RemoteProtocolError, match=f"worker 0 of {endpoint}: .*{says}"):
+            list(client)
+        assert credits[0] == 3
+
+
+def test_a_stranger_at_a_server_with_keys_is_not_even_read(shared: Serve, tmp_path: Path) -> None:
+    """Whatever he says behind a handshake without keys: the connection is closed."""
+    from genserver.protocol.transport.key_files import make_keys
+
+    make_keys(str(tmp_path))
+    server = shared("generators:numbered", workers=1, keys=str(tmp_path))
+    with pytest.raises(KeyRejected):
+        Client(server.endpoint)
+    with Client(server.endpoint, keys=str(tmp_path)) as client:
+        assert len(list(client)) == 20
+
+
+def test_the_table_can_fail() -> None:
+    """An honest element is no harm: the trainer takes it."""
+
+    def honest(stream: int) -> list[bytes]:
+        return [element(stream, [0, [1, 4]]), struct.pack("<4f", 1, 2, 3, 4)]
+
+    with (
+        a_hostile_server(parse_spec("float32[4]"), honest) as (endpoint, _),
+        Client(endpoint, transport="tcp") as client,
+    ):
+        assert next(iter(client)).tolist() == [1, 2, 3, 4]
