@@ -12,7 +12,7 @@ import inspect
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from genserver.protocol.messages import NO_MORE, Work
 
@@ -127,14 +127,16 @@ def items_maker(
             calls = functools.partial(call, function, worker)
             yield from _at_once(worker, items, calls, concurrency, share)
             return
-        begin = functools.partial(elements_of, worker)
-        yield from one_by_one(worker, items, _rows(begin) if unbatch else begin, share)
+
+        def begin(number: int, item: Any) -> Iterator[Any]:
+            worker._begin(number)
+            elements = elements_of(worker, item)
+            return unbatched(elements) if unbatch else elements
+
+        single = not (several or unbatch)
+        yield from one_by_one(worker, items.reader(worker), begin, share, single=single)
 
     return make
-
-
-def _rows(begin: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Iterator[Any]]:
-    return lambda item: unbatched(begin(item))
 
 
 def share_of(worker: Worker, *, seeks: bool) -> Share:
@@ -147,11 +149,25 @@ def share_of(worker: Worker, *, seeks: bool) -> Share:
     return worker._share
 
 
+class Reads(Protocol):
+    """Where items are, by number: see `Items` and `Feed`."""
+
+    @property
+    def stride(self) -> int: ...
+    def item(self, number: int) -> Any: ...
+    def done(self, number: int) -> None: ...
+    def close(self) -> None: ...
+
+
 def one_by_one(
-    worker: Worker, items: Items | Feed, begin: Callable[[Any], Iterator[Any]], share: Share
-) -> Iterator[Any]:
-    """The elements of each item of the worker's share, `NOTHING` where that is not known yet."""
-    reader = items.reader(worker)
+    worker: Worker, reader: Reads, begin: Callable[[int, Any], Iterator[Any]], share: Share, *,
+    single: bool,
+) -> Iterator[Any]:  # fmt: skip
+    """The elements of each item of the worker's share, `NOTHING` where that is not known yet.
+
+    ``begin`` gives those of an item, which is closed at the end; of a ``single`` one it is asked
+    for no item whose one element has arrived.
+    """
     if isinstance(share, Division):
         share.stride = reader.stride
     try:
@@ -162,14 +178,16 @@ def one_by_one(
                 continue
             if work.item == NO_MORE:
                 return
+            if single and work.skip:
+                share.done(work)
+                continue
             try:
                 while (item := reader.item(work.item)) is NOTHING:
                     yield NOTHING
             except NoItem as end:
                 share.done(work, end.total)
                 continue
-            worker._begin(work.item)
-            elements = begin(item)
+            elements = begin(work.item, item)
             del item  # the generator's own from here on
             yield from islice(elements, work.skip, None) if work.skip else elements
             reader.done(work.item)

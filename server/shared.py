@@ -14,7 +14,7 @@ from typing import Any
 from genserver.protocol.messages import NO_MORE, Open
 
 from .items import NOTHING, NoItem
-from .kinds import Make
+from .kinds import Make, one_by_one
 from .worker import Worker, random_states, set_random_states
 
 __all__ = ["Shared", "shared_elements"]
@@ -156,43 +156,44 @@ class Shared:
 
 def shared_elements(shared: Shared, worker: Worker) -> Iterator[Any]:
     """The elements that one stream is dealt, by number."""
-    given: deque[tuple[int, int]] = deque()  # (element of the stream, its number)
-    try:
-        yield from _dealt_elements(shared, worker, given)
-    finally:
-        for _, number in given:
-            shared.forget(number)
+    # Nothing of it runs before the first element is wanted: by then the worker has its share.
+    assert worker._share is not None  # such streams are dealt their elements
+    yield from one_by_one(
+        worker, _Given(shared, worker), lambda _, element: iter((element,)), worker._share,
+        single=True,
+    )  # fmt: skip
 
 
-def _dealt_elements(
-    shared: Shared, worker: Worker, given: deque[tuple[int, int]]
-) -> Iterator[Any]:  # fmt: skip
-    place = worker.start
-    # What was made before there was a trainer may be dealt to any: it is kept until there is no
-    # room.
-    guessed = worker._group == 0
-    while True:
-        while given and given[0][0] < worker._acked():
-            shared.forget(given.popleft()[1])
-        share = worker._share
-        assert share is not None  # such streams are dealt their elements
-        work = share.next()
-        if work is None:
-            yield NOTHING
-            continue
-        if work.item == NO_MORE:
-            return
-        if work.skip:  # it has arrived
-            share.done(work)
-            continue
-        try:
-            while (element := shared.element(work.item)) is NOTHING:
-                yield NOTHING
-        except NoItem as end:
-            share.done(work, end.total)
-            continue
-        if not guessed:
-            given.append((place, work.item))
-        place += 1
-        yield element
-        share.done(work)
+class _Given:
+    """What one stream was given; kept until it has arrived."""
+
+    #: All end together.
+    stride = 1
+
+    def __init__(self, shared: Shared, worker: Worker) -> None:
+        self._shared = shared
+        self._worker = worker
+        self._place = worker.start
+        #: What was made before there was a trainer may be dealt to any: it is kept until there is
+        #: no room.
+        self._guessed = worker._group == 0
+        self._given: deque[tuple[int, int]] = deque()  # (element of the stream, its number)
+
+    def item(self, number: int) -> Any:
+        """See `Shared.element`."""
+        while self._given and self._given[0][0] < self._worker._acked():
+            self._shared.forget(self._given.popleft()[1])
+        element = self._shared.element(number)
+        if element is not NOTHING:
+            if not self._guessed:
+                self._given.append((self._place, number))
+            self._place += 1
+        return element
+
+    def done(self, number: int) -> None:
+        """It was handed on, and may be asked for again until it has arrived."""
+
+    def close(self) -> None:
+        """Nobody will ask again."""
+        for _, number in self._given:
+            self._shared.forget(number)
