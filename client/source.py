@@ -251,8 +251,11 @@ class Reach:
         waited = now - self._began
         options = self._source.options
         limit = options.connect_timeout
-        if connection.trouble is not None and not options.wait:
-            raise connection.trouble
+        trouble = connection.trouble
+        if trouble is not None and not options.wait:
+            check_mechanism(
+                connection.endpoint, keys=self._source.keys is not None, suspected=trouble
+            )
         if connection.status is not None:
             limit = options.first_element_timeout  # it answered; the generator is at work
         if waited >= limit and not options.wait:

@@ -42,7 +42,8 @@ class KeyTrouble(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is wrong, and whether it is sure: it may also be that something else listens there."""
+    """What is wrong, and whether it is sure: it may also be that something else listens there,
+    whose noise is taken for an answer."""
 
     code: KeyTrouble
     text: str
@@ -52,11 +53,13 @@ class Trouble:
 UNUSED = Trouble(
     KeyTrouble.KEYS_UNUSED,
     "it was started without keys: start it with --keys, or give keys='none'",
+    sure=False,
 )
 NEEDED = Trouble(
     KeyTrouble.KEYS_NEEDED,
     "it lets nobody in without keys: give keys= (--keys, GENSERVER_KEYS), the folder that "
     "`genserver keygen` made for this trainer",
+    sure=False,
 )
 
 

@@ -43,8 +43,9 @@ def probe(
         status, deadline = None, time.monotonic() + seconds
         while status is None and (left := deadline - time.monotonic()) > 0:
             status = connection.wait(lambda _: True, min(TURN_SECONDS, left))
-            if connection.trouble is not None:
-                raise connection.trouble
+            trouble = connection.trouble
+            if trouble is not None:
+                check_mechanism(endpoint, keys=found is not None, suspected=trouble)
         if status is None:
             reason = "what listens there does not speak genserver"
             raise Unreachable(str(endpoint), seconds, reason, taken=True)

@@ -6,8 +6,8 @@ from __future__ import annotations
 import ipaddress
 
 from ..endpoint import Endpoint
-from ..errors import EndpointError
-from ..handshake import mismatch, rejected
+from ..errors import EndpointError, Rejected
+from ..handshake import KeyTrouble, mismatch, rejected
 from .sockets import addresses_of, mechanism_at
 
 __all__ = ["check_mechanism", "check_safe"]
@@ -27,10 +27,13 @@ def check_safe(endpoint: Endpoint, *, keys: bool, insecure_network: bool) -> Non
             )
 
 
-def check_mechanism(endpoint: Endpoint, *, keys: bool) -> None:
-    """`KeyRejected` where only one of the two ends has keys. Connects, and waits 2 s at most."""
+def check_mechanism(endpoint: Endpoint, *, keys: bool, suspected: Rejected | None = None) -> None:
+    """`KeyRejected` where only one of the two ends has keys, or where what was ``suspected`` is so.
+    Connects, and waits 2 s at most."""
     if endpoint.scheme == "ipc":
         return
     trouble = mismatch(mechanism_at(endpoint), keys=keys)
     if trouble is not None:
         raise rejected(str(endpoint), trouble.code.value, trouble.text)
+    if suspected is not None and suspected.code == KeyTrouble.WRONG_SERVER_KEY:
+        raise suspected

@@ -294,7 +294,9 @@ def test_probe_says_how_a_worker_fares(serve: Serve) -> None:
     with watching(server.endpoint) as watch:
         os.kill(watch.worker(0, ready_in_life(0)).pid, signal.SIGKILL)
         watch.worker(0, ready_in_life(1))
-    report, serves = probe(server.endpoint, seconds=PATIENCE, insecure_network=False, as_json=False)
+    report, serves = probe(
+        server.endpoint, seconds=PATIENCE, keys=None, insecure_network=False, as_json=False
+    )
     assert serves
     assert "  recovery     seek\n" in report
     (line,) = (line for line in report.splitlines() if "worker 0" in line)

@@ -271,10 +271,10 @@ def test_whatever_is_asked_nobody_else_gets_in(frames: list[bytes]) -> None:
      (Shake.SUCCEEDED, True, None), (Shake.ABSENT, True, None)],
 )  # fmt: skip
 def test_what_a_handshake_tells(shake: Shake, keys: bool, code: KeyTrouble | None) -> None:
-    """A refusal is sure at once; whoever has no keys learns of none."""
+    """A refusal alone is sure; whoever has no keys learns of none."""
     trouble = Handshakes(PUBLIC if keys else "").saw(shake, 0.0)
     assert (trouble.code if trouble else None) == code
-    assert trouble is None or trouble.sure
+    assert trouble is None or trouble.sure == (shake is Shake.REFUSED)
 
 
 def test_closed_connections_are_an_accident_until_they_go_on_for_long() -> None:
