@@ -68,7 +68,7 @@ def test_operations_lists_every_exit_code() -> None:
      "examples/first_hour/after", "tests/first_hour",
      "tests", "tests/benchmarks", "tests/faults", "tests/integration", "tests/house",
      "tests/protocol", "tests/server", "tests/client", "tests/support", "tests/fuzz",
-     "tests/soak"],
+     "tests/security", "tests/soak"],
 )  # fmt: skip
 def test_every_folder_names_its_files(folder: str) -> None:
     """A newcomer finds each module in the annotated tree of its folder, or of the one above."""

@@ -11,6 +11,8 @@ ROOT = Path(__file__).parent.parent.parent
 FAULTS = ROOT / "docs" / "faults.md"
 #: The same in short.
 README = ROOT / "README.md"
+#: Against harm.
+SECURITY = ROOT / "SECURITY.md"
 #: A test's own name, or the file of tests that keep a promise together.
 _NAMED = re.compile(r"`(test_\w+|tests/[\w/]+\.py)`")
 
@@ -27,7 +29,7 @@ def existing(folder: Path = ROOT / "tests") -> set[str]:
     return found
 
 
-@pytest.mark.parametrize(("document", "least"), [(FAULTS, 20), (README, 8)])
+@pytest.mark.parametrize(("document", "least"), [(FAULTS, 20), (README, 8), (SECURITY, 20)])
 def test_every_test_that_is_named_exists(document: Path, least: int) -> None:
     """By its name, in any file, or as a file."""
     names = _NAMED.findall(document.read_text())
