@@ -53,6 +53,7 @@ def make_private(
     pulled: dict[str, Any] = dict(options)
     seconds = pulled.pop("ready_timeout", READY_SECONDS)
     server = {"workers": workers, **{key: pulled.pop(key, None) for key in SERVER_OPTIONS}}
+    pulled["keys"] = "none"  # the server is this process's own, whatever the environment says
     PullOptions(**pulled)  # which checks them, before anything is started
     private = PrivateServer(target, packed(target, sent), server, seconds=seconds)
     try:

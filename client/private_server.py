@@ -56,8 +56,8 @@ class PrivateServer:
         with the server's sentence."""
         bind = "ipc://*" if has_ipc() else "tcp://127.0.0.1:0"
         self._child = ChildServer(
-            target, {"bind": bind, "quiet": True, **options}, {}, seconds=seconds, cwd=None,
-            function=function,
+            target, {"bind": bind, "quiet": True, "keys": "none", **options}, {},
+            seconds=seconds, cwd=None, function=function,
         )  # fmt: skip
         with _lock:
             _running.add(self)

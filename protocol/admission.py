@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 __all__ = [
-    "GREETING_SECONDS", "MAX_BREACHES", "MAX_CONNECTIONS", "MAX_PENDING", "Admission", "Cut",
+    "GREETING_SECONDS", "MAX_BREACHES", "MAX_CONNECTIONS", "MAX_PENDING", "MAX_PENDING_IN_ALL",
+    "Admission", "Cut",
 ]  # fmt: skip
 
 #: Connections of one socket at once. A trainer has one; some more are links that are being renewed.
@@ -21,9 +22,9 @@ MAX_CONNECTIONS = 512
 GREETING_SECONDS = 10.0
 #: Breaches of the protocol by one connection, at which it is cut (rule T10).
 MAX_BREACHES = 3
-#: Bytes of a connection that were received and belong to no whole message: a trainer's messages are
-#: one header. libzmq keeps 64 bytes for a frame of two.
-MAX_PENDING = 2**20
+#: Bytes of a connection, and of all together, that were received and belong to no whole message: a
+#: trainer's messages are one header of 64 KiB at most. libzmq keeps 64 bytes for a frame of two.
+MAX_PENDING, MAX_PENDING_IN_ALL = 2**17, 2**20
 #: Bytes of whole messages that may wait on a connection, with those that the system holds for it.
 MAX_QUEUE = 2**24 + 2**23
 #: What a message costs on the wire beside its frames, in bytes, at most: framing and encryption.
@@ -44,6 +45,8 @@ class Cut:
 @dataclass(slots=True)
 class _Line:
     since: float
+    #: Whether its first message came before the news of it.
+    early: bool = False
     greeted: bool = False
     breaches: int = 0
     #: What was handed on, and what the system had received when that was looked at last.
@@ -66,11 +69,18 @@ class Admission:
         self._told = (0, 0)
 
     def accepted(self, connection: int, now: float) -> list[Cut]:
-        """A new connection; one too many ends at once."""
-        self._lines[connection] = _Line(now)
-        if len(self._lines) <= MAX_CONNECTIONS:
+        """A new connection. Of too many the eldest that said no HELLO ends, else this one."""
+        line = self._lines.get(connection)
+        if line is not None and line.early:
+            line.early = False
+        else:
+            self._lines[connection] = _Line(now)
+        there = [other for other, line in self._lines.items() if not line.cut]
+        if len(there) <= MAX_CONNECTIONS:
             return []
-        return self._end(connection, f"more than {MAX_CONNECTIONS} connections")
+        silent = [other for other in there if not self._lines[other].greeted]
+        worst = min(silent, key=lambda other: self._lines[other].since, default=connection)
+        return self._end(worst, f"more than {MAX_CONNECTIONS} connections")
 
     def gone(self, connection: int) -> None:
         """It ended."""
@@ -82,8 +92,8 @@ class Admission:
             self.dropped += 1
             return False
         line = self._lines.get(connection)
-        if line is None:  # it is told of the connection a moment later
-            line = self._lines[connection] = _Line(now)
+        if line is None:
+            line = self._lines[connection] = _Line(now, early=True)
         line.handed_on += nbytes + ENVELOPE
         self.dropped += line.cut
         return not line.cut
@@ -123,6 +133,16 @@ class Admission:
                 cuts += self._end(connection, f"{line.pending} bytes that are no whole message")
             elif not line.greeted and now - line.since >= GREETING_SECONDS:
                 cuts += self._end(connection, f"no HELLO within {GREETING_SECONDS:.0f} s")
+        return cuts + (self._relieve() if drained else [])
+
+    def _relieve(self) -> list[Cut]:
+        """Many small pieces are as much as a large one: those who hold most of it end."""
+        holding = {c: line.pending for c, line in self._lines.items() if not line.cut}
+        cuts: list[Cut] = []
+        while sum(holding.values()) > MAX_PENDING_IN_ALL:
+            worst = max(holding, key=lambda c: holding[c])
+            pending = holding.pop(worst)
+            cuts += self._end(worst, f"{pending} bytes of too many that are no whole messages")
         return cuts
 
     def report(self, now: float) -> str:

@@ -51,9 +51,9 @@ class TrainerKeys:
 class ServerKeys:
     """A server's key pair, and whom it lets in: the trainers' public keys.
 
-    Those in ``folder`` are read again at each connection, so that a file that is taken away there
-    closes the door; ``trainers`` are the ones that stay. Whoever has the server's own secret may
-    connect as well, as ``genserver probe`` beside it does.
+    Those in ``folder`` are read again, at most once in a second, when somebody connects, so that a
+    file that is taken away there closes the door; ``trainers`` are the ones that stay. Whoever has
+    the server's own secret may connect as well, as ``genserver probe`` beside it does.
     """
 
     public: str

@@ -19,7 +19,12 @@ from genserver.protocol.messages import Status
 from genserver.protocol.transport.control import ControlEnd
 from genserver.protocol.transport.guard import Guard
 from genserver.protocol.transport.loop import Loop
-from genserver.protocol.transport.platform import host_id, reap_strangers, usable_cores
+from genserver.protocol.transport.platform import (
+    host_id,
+    raise_descriptor_limit,
+    reap_strangers,
+    usable_cores,
+)
 from genserver.protocol.transport.safety import check_safe
 from genserver.protocol.transport.sockets import Router, close_context
 
@@ -93,6 +98,7 @@ class Supervisor:
         and sentence for whatever else ended the server.
         """
         config = self._config
+        raise_descriptor_limit()
         check_safe(
             config.endpoint, keys=config.keys is not None, insecure_network=config.insecure_network
         )

@@ -36,7 +36,7 @@ class UpstreamServer:
         self._config = config
         self._options = {
             **options, "bind": "ipc://*" if has_ipc() else "tcp://127.0.0.1:0", "quiet": True,
-            "stage": 1, "seed": config.seed, "recovery": config.recovery,
+            "keys": "none", "stage": 1, "seed": config.seed, "recovery": config.recovery,
             "max_rerun": config.max_rerun, "max_restarts": config.max_restarts,
             "item_timeout": config.item_timeout,
         }  # fmt: skip

@@ -61,6 +61,10 @@ class Bound(ABC):
         return self._router.send(peer, encode(numbered))
 
     def _readable(self) -> bool:
+        if self._router.skip():
+            return True
+        while self._connected():
+            pass  # whose connection it is that a message comes by
         got = self._router.receive()
         self._drained = got is None
         if got is None:

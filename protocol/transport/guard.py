@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import math
 import time
 
 from ..endpoint import Endpoint
@@ -23,6 +24,8 @@ __all__ = ["Guard"]
 
 logger = logging.getLogger("genserver")
 
+#: Seconds after which the folder of trainers is read again.
+READ_AGAIN = 1.0
 #: Seconds in which a stranger must have been refused.
 TRIAL_SECONDS = 5.0
 
@@ -34,6 +37,9 @@ class Guard:
         self._loop = loop
         self._keys = keys
         self._always: frozenset[bytes] = frozenset()
+        #: Those in the folder of trainers, and when they were read.
+        self._listed: frozenset[bytes] = frozenset()
+        self._read_at = -math.inf
         self._door: Door | None = None
         #: Who was sent away.
         self.refused = 0
@@ -106,9 +112,12 @@ class Guard:
         assert self._keys is not None  # there is a door
         if key in self._always:
             return True
-        # Read anew each time: who is taken out of the folder is out.
-        folder = self._keys.folder
-        return bool(folder) and key in set(map(raw_key, trainers_in(folder)))
+        now = time.monotonic()
+        if self._keys.folder and now - self._read_at >= READ_AGAIN:
+            # Who is taken out of the folder is out; whoever knocks without end costs little.
+            self._read_at = now
+            self._listed = frozenset(map(raw_key, trainers_in(self._keys.folder)))
+        return key in self._listed
 
 
 def _from_here(bound: Endpoint) -> Endpoint:

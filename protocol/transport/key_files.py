@@ -45,7 +45,7 @@ SERVER, TRAINERS, SECRET, PUBLIC, SERVER_KEY = (
     "server", "trainers", "secret.key", "public.key", "server.key",
 )  # fmt: skip
 #: Where container engines put the secrets that a container was given, for it alone to see.
-ENGINE_SECRETS = "/run/secrets/"
+ENGINE_SECRETS = "/run/secrets"
 #: Longest key file, in bytes: a comment beside the key is allowed.
 LONGEST_FILE = 4096
 #: Trainers that a server knows at most.
@@ -59,23 +59,16 @@ def find_server_keys(
 
     Raises `KeyFileError`.
     """
-    folder = given or environment.get(FOLDER)
-    if given == NONE or (folder == NONE and given is None):
+    folder = _folder(given, environment)
+    if folder == NONE:
         return None
-    if folder:
-        path = _own_folder(Path(folder), SERVER, TRAINERS)
-        secret = _secret(path / SECRET)
-        trainers = path / TRAINERS
-        if not trainers_in(str(trainers.absolute())):
-            raise KeyFileError(
-                str(trainers), "it holds no trainer's key, so that nobody could connect: "
-                "`genserver keygen` makes some",
-            )  # fmt: skip
-        return ServerKeys(public_key_of(secret), secret, folder=str(trainers.absolute()))
+    if folder is not None:
+        return _server_keys_in(Path(folder))
     secret = _variable(environment, OWN_SECRET, secret=True)
-    if not secret:
+    if secret is None:
+        _check_alone(environment, TRAINERS_KEYS)
         return None
-    named = tuple(_variable(environment, TRAINERS_KEYS).split())
+    named = tuple((_variable(environment, TRAINERS_KEYS) or "").split())
     for key in named:
         _check(key, TRAINERS_KEYS)
     if not named:
@@ -90,37 +83,58 @@ def find_trainer_keys(
 
     Raises `KeyFileError`.
     """
-    folder = given or environment.get(FOLDER)
-    if given == NONE or (folder == NONE and given is None):
+    folder = _folder(given, environment)
+    if folder == NONE:
         return None
-    if folder:
-        path = _trainers_folder(Path(folder))
-        secret = _secret(path / SECRET)
-        public = public_key_of(secret)
-        server = public if (path / TRAINERS).is_dir() else _key_in(path / SERVER_KEY)
-        return TrainerKeys(public, secret, server)
+    if folder is not None:
+        return _trainer_keys_in(Path(folder))
     secret = _variable(environment, OWN_SECRET, secret=True)
-    if not secret:
+    if secret is None:
+        _check_alone(environment, SERVERS_KEY)
         return None
     public = public_key_of(_check(secret, OWN_SECRET))
     server = _variable(environment, SERVERS_KEY)
-    if not server and _variable(environment, TRAINERS_KEYS):
+    if server is None and _variable(environment, TRAINERS_KEYS):
         server = public
-    return TrainerKeys(public, secret, _check(server, SERVERS_KEY))
+    return TrainerKeys(public, secret, _check(server or "", SERVERS_KEY))
+
+
+def _server_keys_in(folder: Path) -> ServerKeys:
+    path = _own_folder(folder, SERVER, TRAINERS)
+    secret = _secret(path / SECRET)
+    trainers = path / TRAINERS
+    _check_unwritable(trainers, os.stat(trainers))
+    if not trainers_in(str(trainers.absolute())):
+        raise KeyFileError(
+            str(trainers), "it holds no trainer's key, so that nobody could connect: "
+            "`genserver keygen` makes some",
+        )  # fmt: skip
+    return ServerKeys(public_key_of(secret), secret, folder=str(trainers.absolute()))
+
+
+def _trainer_keys_in(folder: Path) -> TrainerKeys:
+    path = _trainers_folder(folder)
+    secret = _secret(path / SECRET)
+    public = public_key_of(secret)
+    server = public if (path / TRAINERS).is_dir() else _key_in(path / SERVER_KEY)
+    return TrainerKeys(public, secret, server)
 
 
 def trainers_in(folder: str) -> frozenset[str]:
-    """The public keys in a server's folder of trainers; none of what cannot be read."""
+    """The public keys in a server's folder of trainers; none of what cannot be read, or may have
+    been written by others."""
     keys: set[str] = set()
     try:
+        _check_unwritable(Path(folder), os.stat(folder))
         with os.scandir(folder) as entries:
-            names = sorted(e.path for e in entries if e.name.endswith(".key"))[:MAX_TRAINERS]
-    except OSError:
+            names = sorted(e.path for e in entries if e.name.endswith(".key"))
+    except (OSError, KeyFileError):
         return frozenset()
-    for name in names:
+    for name in names[:MAX_TRAINERS]:
         try:
+            _check_unwritable(Path(name), os.stat(name))
             keys.add(_key_in(Path(name)))
-        except KeyFileError:
+        except (OSError, KeyFileError):
             continue  # half-written, or no key: it opens the door for nobody
     return frozenset(keys)
 
@@ -133,10 +147,12 @@ def make_keys(folder: str, name: str = DEFAULT_NAME) -> list[str]:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name == SERVER:
         raise KeyFileError(name, "a trainer's name has letters, digits, '.', '_' and '-'")
     server, trainer = Path(folder) / SERVER, Path(folder) / name
-    if trainer.exists():
-        raise KeyFileError(
-            str(trainer), "it exists already; --name NAME makes keys for another trainer"
-        )
+    registered = server / TRAINERS / f"{name}.key"
+    for there in (trainer, registered):
+        if there.exists():
+            raise KeyFileError(
+                str(there), "it exists already; --name NAME makes keys for another trainer"
+            )
     made: list[str] = []
     if (server / SECRET).exists():
         public = public_key_of(_secret(server / SECRET))
@@ -147,7 +163,7 @@ def make_keys(folder: str, name: str = DEFAULT_NAME) -> list[str]:
     _make_folder(trainer)
     own, secret = make_key_pair()
     made += [_write(trainer / SECRET, secret), _write(trainer / SERVER_KEY, public)]
-    made.append(_write(server / TRAINERS / f"{name}.key", own))
+    made.append(_write(registered, own))
     return made
 
 
@@ -180,12 +196,27 @@ def _trainers_folder(folder: Path) -> Path:
     raise KeyFileError(str(folder), f"there are no keys of a trainer{found}{hint}")
 
 
-def _variable(environment: Mapping[str, str], name: str, *, secret: bool = False) -> str:
-    """A variable's text, or that of the file that it names."""
-    if environment.get(name):
+def _folder(given: str | None, environment: Mapping[str, str]) -> str | None:
+    """What is given, or else the environment's. An empty one is a mistake, as of a variable of the
+    shell that was never set, and must not mean that there are no keys."""
+    folder = environment.get(FOLDER) if given is None else given
+    if folder == "":
+        raise KeyFileError(FOLDER if given is None else "keys", "it is empty: 'none' means none")
+    return folder
+
+
+def _variable(environment: Mapping[str, str], name: str, *, secret: bool = False) -> str | None:
+    """A variable's text, or that of the file that it names; None where there is neither."""
+    if name in environment:
         return environment[name].strip()
     path = environment.get(f"{name}_FILE")
-    return "" if not path else _read(Path(path), secret=secret)
+    return None if path is None else _read(Path(path), secret=secret)
+
+
+def _check_alone(environment: Mapping[str, str], name: str) -> None:
+    """Somebody meant keys, and forgot his own."""
+    if _variable(environment, name) is not None:
+        raise KeyFileError(name, f"it is there without {OWN_SECRET}")
 
 
 def _check(text: str, source: str) -> str:
@@ -219,16 +250,28 @@ def _check_private(path: Path, found: os.stat_result) -> None:
     us = owner_of_this_process()
     if us is None:
         return  # a system whose files have no such owners and modes
-    engines = str(path.absolute()).startswith(ENGINE_SECRETS)
+    engines = str(path.parent.resolve()).startswith(ENGINE_SECRETS)
     if found.st_uid not in (us, 0):
         raise KeyFileError(str(path), "the secret belongs to another user")
     if stat.S_IMODE(found.st_mode) & (0o022 if engines else 0o077):
         raise KeyFileError(str(path), f"others may read the secret: chmod 600 {path}")
 
 
+def _check_unwritable(path: Path, found: os.stat_result) -> None:
+    """Whoever may write there lets in whom he likes."""
+    us = owner_of_this_process()
+    if us is None:
+        return
+    if found.st_uid not in (us, 0) or stat.S_IMODE(found.st_mode) & 0o022:
+        raise KeyFileError(str(path), f"others may write there: chmod go-w {path}")
+
+
 def _make_folder(path: Path) -> None:
+    """With those that it lies in; nobody else may look into any of them."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (*reversed(path.parents), path):
+            if not folder.exists():
+                folder.mkdir(mode=0o700)
     except OSError as error:
         raise KeyFileError(str(path), os.strerror(error.errno or 0).lower()) from None
 
@@ -238,10 +281,14 @@ def _write(path: Path, key: str) -> str:
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
     try:
         descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise KeyFileError(str(path), os.strerror(error.errno or 0).lower()) from None
+    try:
         with open(descriptor, "w") as file:
             file.write(f"{key}\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
+        path.unlink()
         raise KeyFileError(str(path), os.strerror(error.errno or 0).lower()) from None
     return str(path)

@@ -44,6 +44,8 @@ HIGH_WATER_MARK = 4096 + 64
 #: Messages of one trainer that wait to be read, each a header at most: the connection waits with
 #: the rest.
 WAITING_HEADERS = 256
+#: Frames that are dropped in one go.
+SKIPPED_AT_ONCE = 64
 #: What encryption adds to a message, in bytes, with some to spare: libzmq's limit counts it.
 SEALED = 64
 #: Where Linux's tcp_info has the bytes that were received, and how much of it is asked for.
@@ -191,10 +193,11 @@ class Incoming:
 
     peer: bytes
     header: bytes
-    #: Frames behind the header, and the bytes of all.
-    further: int
+    #: Whether there are frames behind the header.
+    further: bool
     #: The descriptor of the connection that it came by; -1 where that is not known.
     connection: int
+    #: Of the header.
     nbytes: int
 
 
@@ -216,6 +219,8 @@ class Router:
         self._locks: list[IO[str]] = []
         self._paths: list[str] = []
         self._ports: list[int] = []
+        #: Whether the rest of a message waits to be dropped.
+        self._more = False
 
     def guard(self, secret: str) -> None:
         """What is bound from now on lets in whom the process's `Door` does, and nobody else: also
@@ -243,18 +248,28 @@ class Router:
         return endpoint.with_port(self._ports[-1])
 
     def receive(self) -> Incoming | None:
-        """A waiting message, or None. Further frames than the first are counted and dropped."""
+        """A waiting message, or None. What follows its first frame is left to `skip`."""
         try:
             peer = self.raw.recv(zmq.DONTWAIT)
         except zmq.Again:
             return None
-        header, connection, further, nbytes = b"", -1, -1, 0
-        while self.raw.rcvmore:
-            frame = self.raw.recv(zmq.DONTWAIT, copy=False)
-            if further < 0:
-                header, connection = frame.bytes, _connection_of(frame)
-            further, nbytes = further + 1, nbytes + len(frame)
-        return Incoming(peer, header, max(0, further), connection, nbytes)
+        if not self.raw.rcvmore:
+            return Incoming(peer, b"", False, -1, 0)
+        frame = self.raw.recv(zmq.DONTWAIT, copy=False)
+        self._more = bool(self.raw.rcvmore)
+        return Incoming(peer, frame.bytes, self._more, _connection_of(frame), len(frame))
+
+    def skip(self) -> bool:
+        """Drop some of what is left of a message; False when there is nothing. A hundred thousand
+        frames take their time, in which others must have their turn."""
+        if not self._more:
+            return False
+        for _ in range(SKIPPED_AT_ONCE):
+            self.raw.recv(zmq.DONTWAIT)
+            if not self.raw.rcvmore:
+                self._more = False
+                break
+        return True
 
     def received(self, connection: int) -> int | None:
         """Bytes that the system took from a connection, as it came, also of messages that are not

@@ -8,6 +8,7 @@ from genserver.protocol.admission import (
     MAX_BREACHES,
     MAX_CONNECTIONS,
     MAX_PENDING,
+    MAX_PENDING_IN_ALL,
     MAX_QUEUE,
     REPORT_EVERY,
     Admission,
@@ -48,8 +49,43 @@ def test_the_third_breach_cuts_and_what_follows_is_dropped() -> None:
     assert admission.dropped == 2 * MAX_BREACHES
 
 
+def test_a_hello_that_comes_before_the_news_of_its_connection_counts() -> None:
+    """Both are read by the same thread, in any order; the next user of the number begins anew."""
+    admission = Admission()
+    assert admission.arrived(1, 100, 0.0)
+    admission.greeted(1)
+    assert admission.accepted(1, 0.0) == []
+    assert admission.tick(2 * GREETING_SECONDS, {}, drained=True) == []
+    admission.accepted(1, 30.0)  # whose end was not told
+    (cut,) = admission.tick(30.0 + GREETING_SECONDS, {}, drained=True)
+    assert cut.connection == 1
+
+
+def test_many_silent_connections_keep_nobody_out() -> None:
+    """The eldest of them makes room for each that comes."""
+    admission = Admission()
+    for connection in range(MAX_CONNECTIONS):
+        admission.accepted(connection, float(connection))
+    admission.greeted(0)
+    (cut,) = admission.accepted(MAX_CONNECTIONS, 600.0)
+    assert cut.connection == 1
+    (cut,) = admission.accepted(MAX_CONNECTIONS + 1, 601.0)
+    assert cut.connection == 2
+
+
+def test_many_small_pieces_are_as_much_as_a_large_one() -> None:
+    """Whoever holds most of them ends, until the rest is little."""
+    n = 2 * MAX_PENDING_IN_ALL // MAX_PENDING
+    admission = greeted(*range(n))
+    received = {c: 100 + ENVELOPE + MAX_PENDING - c for c in range(n)}
+    cuts = admission.tick(1.0, received, drained=True)
+    assert [cut.connection for cut in cuts] == list(range(len(cuts)))
+    left = sum(MAX_PENDING - c for c in range(len(cuts), n))
+    assert left <= MAX_PENDING_IN_ALL < left + MAX_PENDING
+
+
 def test_one_connection_too_many_ends_at_once() -> None:
-    """It does not end those that are there; when one of them goes, there is room."""
+    """It does not end those that said HELLO; when one of them goes, there is room."""
     admission = greeted(*range(MAX_CONNECTIONS))
     assert [cut.connection for cut in admission.accepted(MAX_CONNECTIONS, 0.0)] == [MAX_CONNECTIONS]
     admission.gone(MAX_CONNECTIONS)
@@ -58,7 +94,7 @@ def test_one_connection_too_many_ends_at_once() -> None:
 
 
 def test_a_message_that_never_ends_is_told_by_what_nobody_was_handed() -> None:
-    """A connection is cut at a MiB, and with a queue that is not empty at what may wait in it."""
+    """A connection is cut at 128 KiB, and with a queue that is not empty at what may wait in it."""
     for drained, limit in ((True, MAX_PENDING), (False, MAX_PENDING + MAX_QUEUE)):
         admission = greeted(1)
         handed_on = 100 + ENVELOPE
@@ -104,6 +140,15 @@ def test_a_descriptor_that_is_used_again_begins_anew() -> None:
     admission.accepted(1, 5.0)
     assert admission.breach(1) == []
     assert admission.tick(5.0, {1: MAX_PENDING}, drained=True) == []
+
+
+def test_news_that_come_late_are_no_new_connection() -> None:
+    """Its second message does not make it early again."""
+    admission = greeted(1)
+    assert admission.arrived(1, 100, 1.0)
+    admission.accepted(1, 2.0)  # a new one, whose predecessor's end was lost
+    (cut,) = admission.tick(2.0 + GREETING_SECONDS, {}, drained=True)
+    assert cut.connection == 1
 
 
 def test_who_has_no_connection_is_not_read() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -292,3 +294,79 @@ def test_a_refusal_is_typed_by_its_code() -> None:
     """`KeyRejected` for what keys are to blame for, `Rejected` for the rest."""
     assert type(rejected("tcp://a:1", "unknown_key", "no")) is KeyRejected
     assert type(rejected("tcp://a:1", "version", "no")) is Rejected
+
+
+# Mistakes that must not leave the door open.
+
+
+@pytest.mark.parametrize("find", [find_server_keys, find_trainer_keys])
+def test_an_empty_folder_name_is_a_mistake(find: Callable[..., object]) -> None:
+    """As of a shell's variable that was never set: not "none"."""
+    with pytest.raises(KeyFileError, match="'none' means none"):
+        find("", {})
+    with pytest.raises(KeyFileError, match="GENSERVER_KEYS: it is empty"):
+        find(None, {"GENSERVER_KEYS": ""})
+
+
+def test_half_of_the_keys_in_the_environment_are_a_mistake(tmp_path: Path) -> None:
+    """Trainers without the server's secret, a server's key without the trainer's, empty secrets."""
+    for name, find in (
+        ("GENSERVER_TRAINER_KEYS", find_server_keys), ("GENSERVER_SERVER_KEY", find_trainer_keys)
+    ):  # fmt: skip
+        with pytest.raises(KeyFileError, match="without GENSERVER_SECRET_KEY"):
+            find(None, {name: PUBLIC})
+        with pytest.raises(KeyFileError, match="GENSERVER_SECRET_KEY"):
+            find(None, {name: PUBLIC, "GENSERVER_SECRET_KEY": ""})
+        empty = tmp_path / "empty"
+        empty.touch(0o600)
+        with pytest.raises(KeyFileError, match="holds no key"):
+            find(None, {name: PUBLIC, "GENSERVER_SECRET_KEY_FILE": str(empty)})
+
+
+def test_what_others_may_write_lets_nobody_in(folder: Path) -> None:
+    """The folder of trainers, and a file in it."""
+    trainers = folder / "server" / "trainers"
+    known = trainers_in(str(trainers))
+    for path in (trainers, trainers / "trainer.key"):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        path.chmod(mode | 0o020)
+        assert trainers_in(str(trainers)) == frozenset()
+        with pytest.raises(KeyFileError):
+            find_server_keys(str(folder), {})
+        path.chmod(mode)
+        assert trainers_in(str(trainers)) == known
+
+
+def test_folders_of_keys_are_their_owners_alone(tmp_path: Path) -> None:
+    """All that are made, with a umask that takes nothing away."""
+    before = os.umask(0)
+    try:
+        make_keys(str(tmp_path / "a" / "keys"))
+    finally:
+        os.umask(before)
+    made = [path for path in (tmp_path / "a").rglob("*") if path.is_dir()]
+    assert len(made) == 4
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a", *made)} == {0o700}
+
+
+def test_a_registered_name_is_not_made_again(folder: Path) -> None:
+    """Nothing is left behind by the attempt."""
+    shutil.rmtree(folder / "trainer")
+    with pytest.raises(KeyFileError, match=r"trainers/trainer.key: it exists already"):
+        make_keys(str(folder))
+    assert not (folder / "trainer").exists()
+
+
+def test_an_engine_may_show_its_secrets_to_the_whole_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that all may read, where container engines put secrets; not one that all may write."""
+    monkeypatch.setattr("genserver.protocol.transport.key_files.ENGINE_SECRETS", str(tmp_path))
+    path = tmp_path / "key"
+    path.write_text(SECRET)
+    path.chmod(0o444)
+    environment = {"GENSERVER_SECRET_KEY_FILE": str(path), "GENSERVER_SERVER_KEY": PUBLIC}
+    assert find_trainer_keys(None, environment) == TrainerKeys(PUBLIC, SECRET, PUBLIC)
+    path.chmod(0o666)
+    with pytest.raises(KeyFileError):
+        find_trainer_keys(None, environment)
