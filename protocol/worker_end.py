@@ -7,6 +7,7 @@ Feed it messages and time, send what `outgoing` yields, act on the events. Pure.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -34,11 +35,9 @@ from .messages import (
 from .stream import ServedStream
 from .tables import LinkState, StreamState
 from .version import MAGIC, MEMORY, agree, compatible, refusal_of
+from .worker_events import Credit, Dropped, Event, Given, Joined, Key, Released, Started
 
-__all__ = [
-    "Credit", "Dropped", "Event", "Given", "Joined", "Key", "MAX_STREAMS", "Released", "Started",
-    "WorkerEnd",
-]  # fmt: skip
+__all__ = ["MAX_PEERS", "MAX_STREAMS", "WorkerEnd"]
 
 #: Streams that a worker holds open at once: each has a live generator (design 4.1).
 MAX_STREAMS = 8
@@ -47,65 +46,6 @@ LEASE = 120.0
 #: Strangers that are remembered at once; beyond it the most silent one is forgotten.
 MAX_PEERS = 256
 
-#: (session token, stream id)
-Key = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A stream was opened: run a generator for it."""
-
-    key: Key
-    opening: Open
-
-
-@dataclass(frozen=True, slots=True)
-class Credit:
-    """A stream's absolute limits are now these: elements, and bytes of this worker's life. Those
-    before ``ack`` are used."""
-
-    key: Key
-    elements: int
-    nbytes: int
-    ack: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A stream was dealt its next item."""
-
-    key: Key
-    work: Work
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """A stream is no longer wanted: close its generator."""
-
-    key: Key
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """A new link of a trainer that can be lent ``memory`` bytes; what its old link was lent is
-    no longer the worker's to write to."""
-
-    peer: bytes
-    session: int
-    fence: int
-    memory: int
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """The trainer at ``peer`` is done with these (segment, generation)s."""
-
-    peer: bytes
-    slots: tuple[tuple[int, int], ...]
-
-
-Event = Started | Credit | Given | Dropped | Joined | Released
-
 
 @dataclass(slots=True)
 class _Session:
@@ -113,6 +53,8 @@ class _Session:
     fence: int
     peer: bytes | None
     last_heard: float
+    #: The key that its trainer has proved to be his; "" where there are none.
+    user: str = ""
     streams: dict[int, ServedStream] = field(default_factory=dict)
     #: Those whose OPEN came on the present link; the others' chunks wait for it in their rings.
     opened: set[int] = field(default_factory=set)
@@ -121,6 +63,7 @@ class _Session:
 @dataclass(slots=True)
 class _Peer:
     link: Link
+    user: str = ""
     session: _Session | None = None
     end_resent: float = 0.0
 
@@ -166,13 +109,16 @@ class WorkerEnd:
         """Whether this is a link in use."""
         return peer in self._peers
 
-    def receive(self, peer: bytes, numbered: Numbered, now: float) -> list[Event]:
-        """Apply a message. `RemoteProtocolError` on a breach: call `refuse`."""
+    def receive(self, peer: bytes, numbered: Numbered, now: float, user: str = "") -> list[Event]:
+        """Apply a message. `RemoteProtocolError` on a breach: call `refuse`.
+
+        ``user`` is the key that the peer has proved to be his: what is scarce is shared by those.
+        """
         known = self._peers.get(peer)
         if known is None:
             if not isinstance(numbered.message, Hello):
                 raise RemoteProtocolError(UNGREETED)
-            known = self._meet(peer, now)
+            known = self._meet(peer, now, user)
         message = numbered.message
         if not known.link.receive(numbered, now):
             if known.link.state is LinkState.LOST:
@@ -270,10 +216,12 @@ class WorkerEnd:
         for session in self._sessions.values():
             session.last_heard = min(now, session.last_heard + seconds)
 
-    def _meet(self, peer: bytes, now: float) -> _Peer:
+    def _meet(self, peer: bytes, now: float, user: str) -> _Peer:
         if len(self._peers) >= MAX_PEERS:
-            self._part(max(self._peers, key=lambda p: self._peers[p].link.silence(now)))
-        self._peers[peer] = _Peer(Link(Role.SERVER, now))
+            crowd = _largest(Counter(known.user for known in self._peers.values()))
+            theirs = [p for p, known in self._peers.items() if known.user == crowd]
+            self._part(max(theirs, key=lambda p: self._peers[p].link.silence(now)))
+        self._peers[peer] = _Peer(Link(Role.SERVER, now), user)
         return self._peers[peer]
 
     def _part(self, peer: bytes) -> None:
@@ -292,7 +240,7 @@ class WorkerEnd:
             return []
         session = self._sessions.get(hello.session)
         if session is None:
-            session = _Session(hello.session, 0, None, now)
+            session = _Session(hello.session, 0, None, now, known.user)
             self._sessions[hello.session] = session
         if hello.fence <= session.fence:
             self._say(peer, Error(ErrorCode.PROTOCOL.value, "superseded by a newer link"), now)
@@ -336,7 +284,7 @@ class WorkerEnd:
             for message in stream.resume(opening):
                 self._say(peer, message, now)
             return []
-        events = self._make_room()
+        events = self._make_room(session.user, now)
         if self.open_streams >= MAX_STREAMS:
             text = f"the worker has {MAX_STREAMS} open streams already; close an iterator first"
             self._say(
@@ -346,12 +294,29 @@ class WorkerEnd:
         session.streams[opening.stream] = ServedStream(opening)
         return [*events, Started((session.token, opening.stream), opening)]
 
-    def _make_room(self) -> list[Event]:
-        """When full, drop the streams of the session whose trainer vanished the longest ago."""
-        vanished = [s for s in self._sessions.values() if s.peer is None]
-        if self.open_streams < MAX_STREAMS or not vanished:
+    def _make_room(self, user: str, now: float) -> list[Event]:
+        """When full, drop the streams of the session whose trainer vanished the longest ago; else
+        one of the user who has most, if this one has less by more than that."""
+        if self.open_streams < MAX_STREAMS:
             return []
-        return self._forget(min(vanished, key=lambda s: s.last_heard))
+        vanished = [s for s in self._sessions.values() if s.peer is None]
+        if vanished:
+            return self._forget(min(vanished, key=lambda s: s.last_heard))
+        counts: Counter[str] = Counter()
+        for session in self._sessions.values():
+            counts[session.user] += len(session.streams)
+        crowd = _largest(counts)
+        if counts[crowd] <= counts[user] + 1:
+            return []
+        session = max(
+            (s for s in self._sessions.values() if s.user == crowd), key=lambda s: len(s.streams)
+        )
+        stream = next(reversed(session.streams))
+        text = "the worker is full, and others have fewer streams"
+        refusal = Error(ErrorCode.TOO_MANY_STREAMS.value, text, stream=stream)
+        if session.peer is not None:
+            self._say(session.peer, refusal, now)
+        return [self._drop(session, stream)]
 
     def _forget(self, session: _Session) -> list[Event]:
         self._sessions.pop(session.token, None)
@@ -384,3 +349,8 @@ class WorkerEnd:
         # After a goodbye or a refusal nothing more can be said; a new link hears it.
         if known is not None and known.link.state in (LinkState.GREETING, LinkState.READY):
             self._out.append((peer, known.link.stamp(message, now)))
+
+
+def _largest(counts: Counter[str]) -> str:
+    """Who has most."""
+    return counts.most_common(1)[0][0]

@@ -46,4 +46,5 @@ def answer(knock: Knock, admits: Callable[[bytes], bool]) -> tuple[list[bytes], 
     """The reply, and whether he is let in."""
     admitted = bool(knock.key) and admits(knock.key)
     code, text = ADMITTED if admitted else REFUSED
-    return [VERSION, knock.request, code, text, b"", b""], admitted
+    user = knock.key.hex().encode() if admitted else b""
+    return [VERSION, knock.request, code, text, user, b""], admitted

@@ -20,7 +20,7 @@ from genserver.protocol.messages import Open
 from genserver.protocol.normalize import Normalizer, infer_spec, retyped
 from genserver.protocol.spec import ElementSpec
 from genserver.protocol.transport.exchange import Exchange, Failure, Job
-from genserver.protocol.worker_end import Key
+from genserver.protocol.worker_events import Key
 
 from .failures import kind_of, refusal_text, text_of, user_traceback
 from .items import NOTHING

@@ -49,8 +49,8 @@ class Bound(ABC):
         """Let time pass."""
 
     @abstractmethod
-    def receive(self, peer: bytes, numbered: Numbered, now: float) -> None:
-        """Apply a message; `RemoteProtocolError` on a breach."""
+    def receive(self, peer: bytes, numbered: Numbered, now: float, user: str) -> None:
+        """Apply a message of a user, by his key; `RemoteProtocolError` on a breach."""
 
     @abstractmethod
     def refuse(self, peer: bytes, text: str, now: float) -> None:
@@ -79,7 +79,7 @@ class Bound(ABC):
             number, message = decode_header(got.header)
             if got.further or isinstance(message, ItemHeader):
                 raise RemoteProtocolError("a trainer sends no payload")
-            self.receive(got.peer, Numbered(number, message), now)
+            self.receive(got.peer, Numbered(number, message), now, got.user)
             if isinstance(message, Hello):
                 self.admission.greeted(got.connection)
         except RemoteProtocolError as error:

@@ -36,7 +36,8 @@ class ControlEnd(Bound):
             elif link.beat_due(now):
                 self._say(peer, Beat(), now)
 
-    def receive(self, peer: bytes, numbered: Numbered, now: float) -> None:
+    def receive(self, peer: bytes, numbered: Numbered, now: float, user: str) -> None:
+        del user  # all are told the same
         link = self._links.get(peer)
         if link is None:
             if not isinstance(numbered.message, Hello):

@@ -21,7 +21,7 @@ from ..columns import Room, Shape, Stack
 from ..messages import Open
 from ..normalize import Leaf
 from ..spec import ElementSpec
-from ..worker_end import Credit, Dropped, Event, Given, Key, Started
+from ..worker_events import Credit, Dropped, Event, Given, Key, Started
 from .dealt import Dealt, Gate
 
 __all__ = ["Exchange", "Failure", "Finished", "Job", "Taken"]

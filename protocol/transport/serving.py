@@ -13,7 +13,8 @@ from ..codec import encode
 from ..link import Numbered
 from ..spec import ElementSpec
 from ..version import MEMORY
-from ..worker_end import Dropped, Event, Joined, Key, Released, WorkerEnd
+from ..worker_end import WorkerEnd
+from ..worker_events import Dropped, Event, Joined, Key, Released
 from .bound import Bound
 from .buffers import BufferPool
 from .exchange import Exchange
@@ -63,8 +64,8 @@ class DataEnd(Bound):
         if self._lender is not None:
             self._lender.prune(self.end.knows)
 
-    def receive(self, peer: bytes, numbered: Numbered, now: float) -> None:
-        self._apply(self.end.receive(peer, numbered, now))
+    def receive(self, peer: bytes, numbered: Numbered, now: float, user: str) -> None:
+        self._apply(self.end.receive(peer, numbered, now, user))
 
     def refuse(self, peer: bytes, text: str, now: float) -> None:
         self.end.refuse(peer, text, now)

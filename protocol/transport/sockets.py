@@ -199,6 +199,8 @@ class Incoming:
     connection: int
     #: Of the header.
     nbytes: int
+    #: The key that its sender has proved to be his, as `Door` was answered; "" without.
+    user: str = ""
 
 
 def _connection_of(frame: zmq.Frame) -> int:
@@ -206,6 +208,13 @@ def _connection_of(frame: zmq.Frame) -> int:
         return int(frame.get(zmq.SRCFD))
     except zmq.ZMQError:  # ZeroMQ 2 and 3 say nothing of themselves, nor does noise like theirs
         return -1
+
+
+def _user_of(frame: zmq.Frame) -> str:
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:  # nobody was asked
+        return ""
 
 
 class Router:
@@ -257,7 +266,8 @@ class Router:
             return Incoming(peer, b"", False, -1, 0)
         frame = self.raw.recv(zmq.DONTWAIT, copy=False)
         self._more = bool(self.raw.rcvmore)
-        return Incoming(peer, frame.bytes, self._more, _connection_of(frame), len(frame))
+        connection, user = _connection_of(frame), _user_of(frame)
+        return Incoming(peer, frame.bytes, self._more, connection, len(frame), user)
 
     def skip(self) -> bool:
         """Drop some of what is left of a message; False when there is nothing. A hundred thousand

@@ -36,14 +36,8 @@ from genserver.protocol.trainer_end import (
     TrainerEnd,
     Welcomed,
 )  # fmt: skip
-from genserver.protocol.worker_end import (
-    LEASE,
-    MAX_PEERS,
-    MAX_STREAMS,
-    Dropped,
-    Started,
-    WorkerEnd,
-)  # fmt: skip
+from genserver.protocol.worker_end import LEASE, MAX_PEERS, MAX_STREAMS, WorkerEnd
+from genserver.protocol.worker_events import Dropped, Event, Started
 
 from ..support.pair import Net, SimTrainer, opening
 
@@ -569,3 +563,54 @@ def test_nothing_is_sent_before_the_welcome() -> None:
     assert [type(numbered.message) for numbered in trainer.outgoing()] == [Hello]
     with pytest.raises(LocalProtocolError):
         trainer.link.stamp(Close(0), 0.0)
+
+
+# Users, by their keys.
+
+
+def hello_of(worker: WorkerEnd, user: str, session: int) -> bytes:
+    """The peer of a new session of a user."""
+    peer = f"{user}{session}".encode()
+    worker.receive(peer, Numbered(0, Hello(session, 1)), 0.0, user)
+    return peer
+
+
+def opens(worker: WorkerEnd, peer: bytes, number: int, stream: int) -> list[Event]:
+    opened = Open(stream=stream, index=0, count=1, epoch=0, seed=0)
+    return worker.receive(peer, Numbered(number, opened), 0.0)
+
+
+def test_one_user_does_not_keep_the_others_out() -> None:
+    """Who has all streams, in however many sessions, loses them one by one to those who have fewer,
+    down to as many; he is told which."""
+    worker = WorkerEnd(1)
+    worker.serve(0.0)
+    greedy = [hello_of(worker, "greedy", session) for session in range(MAX_STREAMS)]
+    for peer in greedy:
+        (event,) = opens(worker, peer, 1, 1)
+        assert isinstance(event, Started)
+    other = hello_of(worker, "other", 100)
+    worker.outgoing()
+    for number in range(1, MAX_STREAMS // 2 + 1):
+        dropped, started = opens(worker, other, number, number)
+        assert isinstance(dropped, Dropped)
+        assert isinstance(started, Started)
+        assert started.key[0] == 100
+        ((told, numbered),) = worker.outgoing()
+        assert told in greedy
+        assert isinstance(numbered.message, Error)
+        assert (numbered.message.code, numbered.message.stream) == ("too_many_streams", 1)
+    assert opens(worker, other, MAX_STREAMS // 2 + 1, 99) == []  # now both have as many
+    ((told, numbered),) = worker.outgoing()
+    assert told == other
+    assert isinstance(numbered.message, Error)
+
+
+def test_many_links_of_one_user_push_out_his_own() -> None:
+    """However busy they are, and however silent the other is."""
+    worker = WorkerEnd(1)
+    worker.serve(0.0)
+    quiet = hello_of(worker, "quiet", 1)
+    for session in range(2, 3 * MAX_PEERS):
+        hello_of(worker, "greedy", session)
+    assert worker.knows(quiet)

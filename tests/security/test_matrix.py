@@ -171,8 +171,7 @@ def lets_in(server: Server, keys: Path) -> bool:
         with Client(server.endpoint, keys=str(keys), transport="tcp") as client:
             return len(list(client)) == 20
     except KeyRejected as error:
-        assert error.code == "unknown_key"
-        return False
+        return error.code != "unknown_key"
 
 
 # The rows in which the server itself is at fault: it does not start.

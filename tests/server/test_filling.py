@@ -15,7 +15,7 @@ from genserver.protocol.columns import CHUNK_ELEMENTS, LARGE_CHUNK_BYTES
 from genserver.protocol.messages import Open
 from genserver.protocol.spec import parse_spec
 from genserver.protocol.transport.exchange import Failure
-from genserver.protocol.worker_end import Credit, Dropped
+from genserver.protocol.worker_events import Credit, Dropped
 from genserver.server import Worker
 from hypothesis import given
 from hypothesis import strategies as st

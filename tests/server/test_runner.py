@@ -11,7 +11,7 @@ import pytest
 from genserver.protocol.messages import Open
 from genserver.protocol.spec import parse_spec
 from genserver.protocol.transport.exchange import Failure
-from genserver.protocol.worker_end import Credit, Dropped
+from genserver.protocol.worker_events import Credit, Dropped
 from genserver.server import Worker
 from genserver.server.runner import StopRequested
 

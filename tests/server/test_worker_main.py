@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from genserver.protocol.messages import Open
 from genserver.protocol.spec import parse_spec
-from genserver.protocol.worker_end import Credit, Started
+from genserver.protocol.worker_events import Credit, Started
 from genserver.server import worker_main
 from genserver.server.progress_page import ProgressPage
 from genserver.server.reports import Start, Stop, UseSpec, write_line

@@ -10,7 +10,7 @@ from genserver.protocol.chunk import Chunk
 from genserver.protocol.messages import Open
 from genserver.protocol.spec import ElementSpec, parse_spec
 from genserver.protocol.transport.exchange import Exchange
-from genserver.protocol.worker_end import Credit, Key, Started
+from genserver.protocol.worker_events import Credit, Key, Started
 from genserver.server.progress_page import ProgressPage
 from genserver.server.run import Rules
 from genserver.server.runner import Runner

@@ -30,8 +30,9 @@ from genserver.protocol.trainer_end import (
     Reborn,
     TrainerEnd,
 )  # fmt: skip
-from genserver.protocol.worker_end import Credit, Dropped, Given, Started, WorkerEnd
 from genserver.protocol.worker_end import Event as WorkerEvent
+from genserver.protocol.worker_end import WorkerEnd
+from genserver.protocol.worker_events import Credit, Dropped, Given, Started
 
 __all__ = ["FAULTS", "Content", "Dealing", "Place", "Row"]
 

@@ -30,8 +30,9 @@ from genserver.protocol.trainer_end import (
     Reborn,
     TrainerEnd,
 )  # fmt: skip
-from genserver.protocol.worker_end import Credit, Dropped, Key, Started, WorkerEnd
 from genserver.protocol.worker_end import Event as WorkerEvent
+from genserver.protocol.worker_end import WorkerEnd
+from genserver.protocol.worker_events import Credit, Dropped, Key, Started
 
 SPEC = parse_spec("(int64[2], uint8[None])")
 #: Seconds between two ticks.

@@ -47,8 +47,9 @@ from genserver.protocol.trainer_end import (
     Welcomed,
 )  # fmt: skip
 from genserver.protocol.watch import Abandon, Action, GiveUp, Renew, Resume, Say, Watch
-from genserver.protocol.worker_end import Credit, Dropped, Started, WorkerEnd
 from genserver.protocol.worker_end import Event as WorkerEvent
+from genserver.protocol.worker_end import WorkerEnd
+from genserver.protocol.worker_events import Credit, Dropped, Started
 
 __all__ = ["WORK", "Faults", "Step", "World", "explore"]
 
