@@ -119,6 +119,13 @@ class Admission:
         """Those that are not cut."""
         return [connection for connection, line in self._lines.items() if not line.cut]
 
+    @property
+    def wary(self) -> bool:
+        """Whether a connection should be looked at soon: it said no HELLO, or is in the middle of
+        something."""
+        lines = [line for line in self._lines.values() if not line.cut]
+        return any(line.pending or not line.greeted for line in lines)
+
     def tick(self, now: float, received: Mapping[int, int], *, drained: bool) -> list[Cut]:
         """Let time pass. ``received`` are the bytes that the system received of connections since
         they began; ``drained`` says whether all whole messages among them were handed on."""

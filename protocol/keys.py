@@ -51,8 +51,8 @@ class TrainerKeys:
 class ServerKeys:
     """A server's key pair, and whom it lets in: the trainers' public keys.
 
-    Those in ``folder`` are read again, at most once in a second, when somebody connects, so that a
-    file that is taken away there closes the door; ``trainers`` are the ones that stay. Whoever has
+    Those in ``folder`` are read again when somebody connects and one came or went, so that a file
+    that is taken away there closes the door; ``trainers`` are the ones that stay. Whoever has
     the server's own secret may connect as well, as ``genserver probe`` beside it does.
     """
 

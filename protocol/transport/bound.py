@@ -21,6 +21,10 @@ __all__ = ["Bound"]
 
 logger = logging.getLogger("genserver")
 
+#: Seconds between two looks at what connections over tcp have sent, and while one is not trusted:
+#: in that time a peer can send what becomes some ten MiB.
+LOOK_EVERY, WARY_EVERY = 0.05, 0.01
+
 
 class Bound(ABC):
     """Reads and writes messages on a bound router; sends away who misbehaves."""
@@ -93,19 +97,25 @@ class Bound(ABC):
             return False
         connection, new = news
         if new:
-            self._cut(self.admission.accepted(connection, time.monotonic()))
+            now = time.monotonic()
+            self._cut(self.admission.accepted(connection, now))
+            self.loop.hurry(now + WARY_EVERY)
         else:
             self.admission.gone(connection)
         return True
 
     def _guard(self, now: float) -> None:
         """What the system received, but for what is still to be read."""
+        while self._connected():
+            pass  # numbers that stand for others by now
         received = {
             connection: nbytes
             for connection in self.admission.connections
             if (nbytes := self._router.received(connection)) is not None
         }
         self._cut(self.admission.tick(now, received, drained=self._drained))
+        if received:
+            self.loop.hurry(now + (WARY_EVERY if self.admission.wary else LOOK_EVERY))
         report = self.admission.report(now)
         if report:
             logger.warning("%s", report)

@@ -16,7 +16,7 @@ from ..errors import NotGuarded
 from ..handshake import Shake
 from ..keys import ServerKeys, TrainerKeys
 from ..zap import answer, read_knock
-from .key_files import trainers_in
+from .key_files import changed_at, trainers_in
 from .loop import Loop
 from .sockets import Dealer, Door, Poller, Router, make_key_pair, raw_key
 
@@ -24,7 +24,7 @@ __all__ = ["Guard"]
 
 logger = logging.getLogger("genserver")
 
-#: Seconds after which the folder of trainers is read again.
+#: Seconds after which the folder of trainers is read again, although none came or went.
 READ_AGAIN = 1.0
 #: Seconds in which a stranger must have been refused.
 TRIAL_SECONDS = 5.0
@@ -39,7 +39,7 @@ class Guard:
         self._always: frozenset[bytes] = frozenset()
         #: Those in the folder of trainers, and when they were read.
         self._listed: frozenset[bytes] = frozenset()
-        self._read_at = -math.inf
+        self._read_at, self._changed = -math.inf, 0
         self._door: Door | None = None
         #: Who was sent away.
         self.refused = 0
@@ -112,12 +112,16 @@ class Guard:
         assert self._keys is not None  # there is a door
         if key in self._always:
             return True
-        now = time.monotonic()
-        if self._keys.folder and now - self._read_at >= READ_AGAIN:
-            # Who is taken out of the folder is out; whoever knocks without end costs little.
-            self._read_at = now
-            self._listed = frozenset(map(raw_key, trainers_in(self._keys.folder)))
+        if self._keys.folder:
+            self._read_again(self._keys.folder)
         return key in self._listed
+
+    def _read_again(self, folder: str) -> None:
+        """Who is taken out of the folder is out; whoever knocks without end costs little."""
+        now, changed = time.monotonic(), changed_at(folder)
+        if changed != self._changed or now - self._read_at >= READ_AGAIN:
+            self._read_at, self._changed = now, changed
+            self._listed = frozenset(map(raw_key, trainers_in(folder)))
 
 
 def _from_here(bound: Endpoint) -> Endpoint:

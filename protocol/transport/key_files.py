@@ -33,7 +33,7 @@ from .platform import owner_of_this_process
 from .sockets import make_key_pair, public_key_of
 
 __all__ = [
-    "DEFAULT_NAME", "NONE", "find_server_keys", "find_trainer_keys", "make_keys",
+    "DEFAULT_NAME", "NONE", "changed_at", "find_server_keys", "find_trainer_keys", "make_keys",
     "trainers_in",
 ]  # fmt: skip
 
@@ -137,6 +137,15 @@ def trainers_in(folder: str) -> frozenset[str]:
         except (OSError, KeyFileError):
             continue  # half-written, or no key: it opens the door for nobody
     return frozenset(keys)
+
+
+def changed_at(folder: str) -> int:
+    """When a file last came to a folder or went, in the file system's own time; 0 where nobody
+    says."""
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def make_keys(folder: str, name: str = DEFAULT_NAME) -> list[str]:

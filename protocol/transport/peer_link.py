@@ -36,6 +36,7 @@ from .buffers import BufferPool
 from .distance import Route
 from .leases import Bytes
 from .loop import Loop
+from .platform import memory_size
 from .sockets import Dealer
 
 __all__ = ["PeerLink"]
@@ -44,6 +45,8 @@ logger = logging.getLogger("genserver")
 
 #: Back-off between new links after a loss, in seconds: first and longest.
 RELINK_FIRST, RELINK_LONGEST = 0.1, 5.0
+#: On a small machine, too, so many bytes of one message may be on their way.
+LEAST_BACKLOG = 2**30
 #: So many breaches of the protocol in so many seconds, with nothing delivered in between, are no
 #: damage on the way.
 MAX_BREACHES, BREACHES_WITHIN = 3, 60.0
@@ -84,6 +87,9 @@ class PeerLink:
         self._handshakes = Handshakes("" if keys is None else keys.public)
         #: What the handshakes of late make of the other end, where that is not sure.
         self.trouble: Trouble | None = None
+        #: Bytes that may have been received and belong to no whole message: an element may be as
+        #: large as what the trainer can hold.
+        self._most = max(LEAST_BACKLOG, memory_size() // 2)
         #: When the peer broke the protocol, since it last delivered something.
         self._breaches: deque[float] = deque()
         self._dealer: Dealer | None = None
@@ -144,6 +150,7 @@ class PeerLink:
         if self._pauses.slept(now):
             self._drain()  # what arrived meanwhile tells how the peer fares
         self._dispatch(self.end.tick(now))
+        self._weigh()
         self._release()
         self.flush()
         if self._relink_at is not None and now >= self._relink_at:
@@ -212,6 +219,12 @@ class PeerLink:
             self._drop_socket()
             self._dispatch([Refused(Error(self.trouble.code.value, self.trouble.text))])
         return self._dealer is not None
+
+    def _weigh(self) -> None:
+        """A message is handed on when it is whole: one that never is would fill the memory."""
+        backlog = 0 if self._dealer is None else self._dealer.backlog
+        if backlog > self._most:
+            self._dispatch(self._breach(f"{backlog} bytes that are no whole message"))
 
     def _breach(self, reason: str) -> list[Event]:
         """A link may be damaged, and the next one be right; a peer that is not does it again."""

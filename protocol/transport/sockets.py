@@ -17,7 +17,7 @@ import stat
 import struct
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -140,8 +140,10 @@ class Monitor:
 
     def __init__(self, watched: zmq.Socket[bytes]) -> None:
         self._watched = watched
+        #: Of a connecting socket: the descriptor of its latest connection, and how many it has had.
+        self.connection, self.connections = -1, 0
         self.raw = watched.get_monitor_socket(
-            zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
+            zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
             | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
             | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
         )  # fmt: skip
@@ -157,6 +159,8 @@ class Monitor:
         """Of a connecting socket: how a handshake went."""
         while (news := self._next()) is not None:
             event, value = news
+            if event == zmq.EVENT_CONNECTED:
+                self.connection, self.connections = value, self.connections + 1
             if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
                 mismatch = value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
                 return Shake.MISMATCH if mismatch else Shake.CLOSED
@@ -201,6 +205,30 @@ class Incoming:
     nbytes: int
     #: The key that its sender has proved to be his, as `Door` was answered; "" without.
     user: str = ""
+
+
+@contextlib.contextmanager
+def _line(connection: int, ours: Callable[[socket.socket], bool]) -> Iterator[socket.socket | None]:
+    """libzmq's own, if the number still stands for one that is ``ours``."""
+    try:
+        line = socket.socket(fileno=os.dup(connection))
+    except OSError:
+        yield None
+        return
+    with line:
+        try:
+            known = ours(line)
+        except OSError:  # it is no longer connected
+            known = False
+        yield line if known else None
+
+
+def _received(line: socket.socket | None) -> int | None:
+    """Bytes that the system took from a connection; None where it does not say."""
+    if line is None or line.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
+        return None
+    info = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
+    return int.from_bytes(info[TCP_RECEIVED], sys.byteorder)
 
 
 def _connection_of(frame: zmq.Frame) -> int:
@@ -284,30 +312,20 @@ class Router:
     def received(self, connection: int) -> int | None:
         """Bytes that the system took from a connection, as it came, also of messages that are not
         whole; None where it does not say."""
-        with self._line(connection) as line:
-            if line is None or line.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
-                return None
-            info = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
-            return int.from_bytes(info[TCP_RECEIVED], sys.byteorder)
+        with _line(connection, self._ours) as line:
+            return _received(line)
 
     def cut(self, connection: int) -> None:
         """End a connection; what is not read of it is thrown away."""
-        with self._line(connection) as line, contextlib.suppress(OSError):
+        with _line(connection, self._ours) as line, contextlib.suppress(OSError):
             if line is not None:
+                # The other end hears of it at once, also where it waits for us to read.
+                line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 line.shutdown(socket.SHUT_RDWR)
 
-    @contextlib.contextmanager
-    def _line(self, connection: int) -> Iterator[socket.socket | None]:
-        """libzmq's own, if the number still stands for one that came in here."""
-        try:
-            line = socket.socket(fileno=os.dup(connection))
-        except OSError:
-            yield None
-            return
-        with line:
-            name = line.getsockname()
-            ours = name in self._paths if isinstance(name, str) else name[1] in self._ports
-            yield line if ours else None
+    def _ours(self, line: socket.socket) -> bool:
+        name = line.getsockname()
+        return name in self._paths if isinstance(name, str) else name[1] in self._ports
 
     def send(self, peer: bytes, frames: Sequence[Frame]) -> bool:
         """Send without waiting; False when the peer is gone or does not read."""
@@ -338,6 +356,9 @@ class Dealer:
         """``keys`` are for tcp; a file has its owner."""
         self.raw = _socket(zmq.DEALER, MAX_PIECE)
         resolved = _resolved(endpoint)
+        self._port = resolved.port
+        #: Bytes that were handed on of the latest connection, and which one that is.
+        self._handed_on, self._counted = 0, 0
         #: Of handshakes, over tcp.
         self.monitor = None if endpoint.scheme == "ipc" else Monitor(self.raw)
         if keys is not None and endpoint.scheme != "ipc":
@@ -360,9 +381,22 @@ class Dealer:
     def receive_header(self) -> bytes | None:
         """The first frame of a waiting message, or None."""
         try:
-            return self.raw.recv(zmq.DONTWAIT)
+            header = self.raw.recv(zmq.DONTWAIT)
         except zmq.Again:
             return None
+        self._handed_on += len(header)
+        return header
+
+    @property
+    def backlog(self) -> int:
+        """Bytes of the connection that were received and not handed on; 0 where nobody says."""
+        monitor = self.monitor
+        if monitor is None:
+            return 0
+        if self._counted != monitor.connections:
+            self._counted, self._handed_on = monitor.connections, 0
+        with _line(monitor.connection, lambda line: line.getpeername()[1] == self._port) as line:
+            return (_received(line) or 0) - self._handed_on
 
     @property
     def more(self) -> bool:
@@ -371,12 +405,14 @@ class Dealer:
 
     def receive_into(self, buffer: memoryview) -> int:
         """Receive the next frame into ``buffer``; its true length, which may be larger."""
-        return self.raw.recv_into(buffer, flags=zmq.DONTWAIT)
+        size = self.raw.recv_into(buffer, flags=zmq.DONTWAIT)
+        self._handed_on += size
+        return size
 
     def skip(self) -> None:
         """Drop the rest of the message."""
         while self.more:
-            self.raw.recv(zmq.DONTWAIT, copy=False)
+            self._handed_on += len(self.raw.recv(zmq.DONTWAIT, copy=False))
 
     def close(self) -> None:
         if self.monitor is not None:

@@ -286,6 +286,7 @@ def test_validation_from_a_second_dataset_counts_for_itself(shared: Serve) -> No
     assert sorted(rows(seen.test[:2])) == sorted(rows(seen.test[2:])) == a_pass(0)
 
 
+@pytest.mark.soak
 def test_validation_from_another_server(shared: Serve) -> None:
     """An endless server to train, a finite one to validate: whole and anew after every epoch."""
     model, seen = make_model()
@@ -301,6 +302,7 @@ def test_validation_from_another_server(shared: Serve) -> None:
     assert history.history["val_loss"] == [0.0, 0.0]
 
 
+@pytest.mark.soak
 def test_validation_steps_take_the_beginning_of_a_pass_each_time(shared: Serve) -> None:
     """Unlike training, validation never goes on where it was."""
     model, seen = make_model()
@@ -417,6 +419,7 @@ def test_sample_weights_travel(shared: Serve) -> None:
     assert history.history["loss"] == pytest.approx([4 / 12])
 
 
+@pytest.mark.soak
 def test_named_inputs_and_outputs_find_their_places(shared: Serve) -> None:
     """Dicts of two inputs and two targets, by name, in fit, evaluate and predict."""
     left, right = (keras.Input((1,), name=name) for name in ("left", "right"))

@@ -148,6 +148,7 @@ def test_what_workers_print_appears_in_the_cell(kernel: Kernel) -> None:
     assert "6 elements" in printed  # the workers' threads may write before the line's end
 
 
+@pytest.mark.soak
 def test_ctrl_c_in_ipython_is_heard_in_every_cell(
     runtime_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +253,7 @@ def test_twenty_datasets_leave_nothing_behind(serve: Serve, tmp_path: Path) -> N
     assert processes_of(server.pid) == workers
 
 
+@pytest.mark.soak
 def test_ten_servers_leave_nothing_behind(serve: Serve, runtime_folder: Path) -> None:
     """Server, dataset, three elements, stop: descriptors, threads and files are back."""
 

@@ -10,8 +10,9 @@ from ..support.documents import LANGUAGES, Document, blocks, matches
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))]
-#: What starts TensorFlow again and again, each time for 5 s, runs in `make soak`.
-LONG = {"generators.md", "stages.md", "resume.md", "keras.md", "notebook.md"}
+#: What starts TensorFlow again and again, each time for 5 s, runs in `make soak`, and whenever
+#: somebody asks for it: pytest -m "" tests/house/test_readme.py
+LONG = {"README.md", "generators.md", "stages.md", "resume.md", "keras.md", "notebook.md"}
 RUNS = [pytest.param(p, marks=[pytest.mark.soak] * (p.name in LONG)) for p in DOCUMENTS]
 
 

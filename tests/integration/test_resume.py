@@ -333,6 +333,7 @@ def test_a_kill_between_the_model_and_the_data_does_no_harm(
             fit(server, tmp_path / "run", ours_first=True, **options)
 
 
+@pytest.mark.soak
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_keras_goes_on_with_the_next_pass_where_an_epoch_is_a_pass(
     serve: Serve, tmp_path: Path
