@@ -6,8 +6,11 @@ ours are behind encryption the same.
 
 from __future__ import annotations
 
+import contextlib
 import random
+import socket
 import struct
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ from genserver.protocol.messages import Close, Grant, Hello, Open
 from genserver.protocol.spec import parse_spec
 from genserver.server import Server
 
-from ..support.hostile import ByHand, a_hostile_server, frame
+from ..support.hostile import DEALER, ByHand, a_hostile_server, frame
 from ..support.processes import processes_of
 from ..support.servers import Serve
 from ..support.status import ports_of
@@ -260,3 +263,32 @@ def test_the_table_can_fail() -> None:
         Client(endpoint, transport="tcp") as client,
     ):
         assert next(iter(client)).tolist() == [1, 2, 3, 4]
+
+
+def _endless(listening: socket.socket) -> None:
+    """Greet each who comes as a ROUTER would, and begin a message that has no end."""
+    while True:
+        try:
+            connection, _ = listening.accept()
+        except OSError:
+            return
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(5)
+            connection.sendall(DEALER.replace(b"DEALER", b"ROUTER"))
+            while connection.recv(4096):
+                for _ in range(64):
+                    connection.sendall(frame(b"x" * 60_000, more=True) * 16)
+
+
+def test_a_server_whose_message_never_ends_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trainer lets go of what it got, three times, and says so."""
+    monkeypatch.setattr("genserver.protocol.transport.peer_link.LEAST_BACKLOG", 16 * MIB)
+    monkeypatch.setattr("genserver.protocol.transport.peer_link.memory_size", lambda: 16 * MIB)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=_endless, args=(listening,), daemon=True)
+        thread.start()
+        endpoint = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(RemoteProtocolError, match="bytes that are no whole message"):
+            Client(endpoint)
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
