@@ -5,9 +5,9 @@ Method: two servers of one worker, one with keys, both read over tcp on loopback
 length in the order A B B A ...; a round's figure is with / without.
 Question 2: what does a trainer lose while a peer sends the server everything that
 tests/security/test_hostile.py has, again and again?
-Method: turns with and without that peer, in the same order. The peer is a process that gets the
-processor only where nobody else wants it, as if it were on another host; the server's work for it
-counts.
+Method: turns in the same order, in which the peer sends it to the server and to somebody who
+throws it away: the peer's own work, which would be on another host, is in both. It gets the
+processor only where nobody else wants it.
 Caveat: everything shares two cores, and encrypts and decrypts on them.
 
     python benchmarks/security.py [--rounds 5] [--seconds 3]    needs the packages of `make test`
@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +72,8 @@ def _hostile(name: str, options: argparse.Namespace) -> None:
     with _served(name) as server, Client(server.endpoint, transport="tcp") as client:
         elements = iter(client)
         ports = _ports(server.endpoint)
-        alone, beside = _turns(elements, elements, options, second=lambda: _peer(ports))
-    _say(f"{workload.title}, beside a hostile peer / alone", alone, beside, workload.nbytes)
+        spared, harmed = _turns(elements, elements, options, peers=((), ports))
+    _say(f"{workload.title}, with a hostile peer / spared", spared, harmed, workload.nbytes)
 
 
 @contextmanager
@@ -85,18 +87,16 @@ def _served(name: str, **options: Any) -> Iterator[Server]:
 
 
 def _turns(
-    first: Iterator[Any], second_elements: Iterator[Any], options: argparse.Namespace,
-    second: Callable[[], Any] | None = None,
+    first: Iterator[Any], second: Iterator[Any], options: argparse.Namespace,
+    peers: Sequence[Sequence[int]] | None = None,
 ) -> tuple[list[float], list[float]]:  # fmt: skip
-    """Elements per second of each turn, of the first way and of the second, round by round."""
+    """Elements per second of each turn, of the first way and of the second, round by round; beside
+    a peer that harms these ports."""
     rates: tuple[list[float], list[float]] = ([], [])
     for number in range(options.rounds):
         for which in (0, 1) if number % 2 == 0 else (1, 0):
-            if which and second is not None:
-                with second():
-                    rates[1].append(_rate(second_elements, options.seconds))
-            else:
-                rates[which].append(_rate((first, second_elements)[which], options.seconds))
+            with nullcontext() if peers is None else _peer(peers[which]):
+                rates[which].append(_rate((first, second)[which], options.seconds))
     return rates
 
 
@@ -133,8 +133,13 @@ def _ports(endpoint: str) -> list[int]:
 
 
 @contextmanager
-def _peer(ports: list[int]) -> Iterator[None]:
-    process = subprocess.Popen([sys.executable, __file__, HARM, *map(str, ports)])
+def _peer(ports: Sequence[int]) -> Iterator[None]:
+    """It is at work when the block begins; without ports it harms nobody."""
+    process = subprocess.Popen(
+        [sys.executable, __file__, HARM, *map(str, ports or (0, 0))], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
     try:
         yield
     finally:
@@ -147,8 +152,14 @@ def _harm(ports: list[int]) -> None:
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     sys.path.insert(0, str(FOLDER.parent))
     from tests.security.test_hostile import STREAMS, TO_SERVERS
-    from tests.support.hostile import ByHand
+    from tests.support.hostile import DEALER, ByHand
 
+    if not any(ports):
+        listening = socket.create_server(("127.0.0.1", 0), backlog=64)
+        greeting = DEALER.replace(b"DEALER", b"ROUTER")
+        threading.Thread(target=_throw_away, args=(listening, greeting), daemon=True).start()
+        ports = [listening.getsockname()[1]] * len(ports)
+    print("at work", flush=True)
     while True:
         for name, (send, _) in TO_SERVERS.items():
             for port in ports[1:] if name in STREAMS else ports:
@@ -158,6 +169,16 @@ def _harm(ports: list[int]) -> None:
                     peer.hear(LISTENS)
                 finally:
                     peer.close()
+
+
+def _throw_away(listening: socket.socket, greeting: bytes) -> None:
+    while True:
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            connection.settimeout(LISTENS)
+            connection.sendall(greeting)
+            while connection.recv(2**16):
+                pass
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -252,6 +252,13 @@ def test_a_stranger_at_a_server_with_keys_is_not_even_read(shared: Serve, tmp_pa
         assert len(list(client)) == 20
 
 
+def test_every_row_is_in_the_document() -> None:
+    """SECURITY.md names what is sent, and what it gets."""
+    text = (Path(__file__).parent.parent.parent / "SECURITY.md").read_text()
+    for name, (_, told) in (*TO_SERVERS.items(), *TO_TRAINERS.items()):
+        assert f"| {name} | {told} |" in text.replace("`", "")
+
+
 def test_the_table_can_fail() -> None:
     """An honest element is no harm: the trainer takes it."""
 
