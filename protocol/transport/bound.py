@@ -23,7 +23,7 @@ logger = logging.getLogger("genserver")
 
 #: Seconds between two looks at what connections over tcp have sent, and while one is not trusted:
 #: in that time a peer can send what becomes some ten MiB.
-LOOK_EVERY, WARY_EVERY = 0.05, 0.02
+LOOK_EVERY, WARY_EVERY = 0.1, 0.02
 
 
 class Bound(ABC):

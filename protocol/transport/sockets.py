@@ -161,6 +161,8 @@ class Monitor:
             event, value = news
             if event == zmq.EVENT_CONNECTED:
                 self.connection, self.connections = value, self.connections + 1
+            if event == zmq.EVENT_DISCONNECTED:
+                self.connection = -1
             if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
                 mismatch = value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
                 return Shake.MISMATCH if mismatch else Shake.CLOSED
@@ -211,8 +213,14 @@ class Incoming:
 def _line(connection: int, ours: Callable[[socket.socket], bool]) -> Iterator[socket.socket | None]:
     """libzmq's own, if the number still stands for one that is ``ours``."""
     try:
-        line = socket.socket(fileno=os.dup(connection))
+        duplicate = os.dup(connection)
     except OSError:
+        yield None
+        return
+    try:
+        line = socket.socket(fileno=duplicate)
+    except OSError:  # the number stands for a pipe or a file by now
+        os.close(duplicate)
         yield None
         return
     with line:

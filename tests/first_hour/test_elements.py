@@ -171,6 +171,7 @@ def test_pandas_columns_arrive(serve: Serve) -> None:
             assert texts == ["Ada", "Ünal"]
 
 
+@pytest.mark.soak
 def test_eager_tensors_of_the_users_own_tf_code_arrive(serve: Serve) -> None:
     """A generator that uses tf yields its tensors, of numbers and of texts."""
     server = serve("first_hour_elements:tensorflow_tensors")

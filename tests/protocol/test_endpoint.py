@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from genserver.protocol.endpoint import FAR_RETRY_MS, HERE_RETRY_MS, parse_endpoint
 from genserver.protocol.transport import sockets
-from genserver.protocol.transport.sockets import Dealer
+from genserver.protocol.transport.sockets import Dealer, Router
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +56,22 @@ def test_a_trainer_looks_for_a_server_of_its_host_at_short_and_equal_intervals(
     assert (raw.reconnect_ivl, raw.reconnect_ivl_max) == expected
     assert HERE_RETRY_MS[0] == HERE_RETRY_MS[1] < FAR_RETRY_MS[0] < FAR_RETRY_MS[1]
     dealer.close()
+
+
+def test_a_number_that_stands_for_something_else_by_now_is_let_alone(tmp_path: Path) -> None:
+    """A pipe, a file and a socket of somebody else are neither cut nor counted, and none is kept
+    open."""
+    router = Router()
+    router.bind(parse_endpoint("tcp://127.0.0.1:0"))
+    reader, writer = os.pipe()
+    with open(tmp_path / "file", "w") as file, socket.create_server(("127.0.0.1", 0)) as other:
+        before = set(os.listdir("/proc/self/fd"))
+        for number in (reader, writer, file.fileno(), other.fileno(), 10**6, -1):
+            assert router.received(number) is None
+            router.cut(number)
+        assert set(os.listdir("/proc/self/fd")) == before
+        file.write("still open")
+        assert other.fileno() > 0
+    for end in (reader, writer):
+        os.close(end)
+    router.close()

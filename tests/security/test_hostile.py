@@ -289,8 +289,8 @@ def _endless(listening: socket.socket) -> None:
 
 def test_a_server_whose_message_never_ends_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trainer lets go of what it got, three times, and says so."""
-    monkeypatch.setattr("genserver.protocol.transport.peer_link.LEAST_BACKLOG", 16 * MIB)
-    monkeypatch.setattr("genserver.protocol.transport.peer_link.memory_size", lambda: 16 * MIB)
+    monkeypatch.setattr("genserver.protocol.transport.peer_link.LEAST_BACKLOG", 4 * MIB)
+    monkeypatch.setattr("genserver.protocol.transport.peer_link.memory_size", lambda: 4 * MIB)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=_endless, args=(listening,), daemon=True)
         thread.start()

@@ -22,6 +22,10 @@ KEPT: dict[str, set[str]] = {
     "test_from_generator.py::test_a_failure_has_the_class_that_it_has_in_tf_data": {
         "value", "key", "memory", "structure",
     },
+    "test_from_generator.py::test_a_script_needs_no_guard_and_leaves_nothing": set(),
+    "test_notebooks.py::test_a_kernel_interrupt_ends_the_wait_and_the_cell_runs_again": {
+        "Client(server.endpoint)",
+    },
     "test_keras.py::test_every_way_to_run_sees_every_element_once": {
         "False-{}", "True-{'run_eagerly': True}",
     },
