@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # What `make test` runs in parallel: the suite's tests wait more than they compute.
-JOBS ?= 5
+JOBS ?= 4
 PYTEST_ARGS ?=
 
 # How long `make soak` harms a server at random after its tests, and further arguments of that

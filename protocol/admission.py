@@ -30,6 +30,9 @@ MAX_QUEUE = 2**24 + 2**23
 #: What a message costs on the wire beside its frames, in bytes, at most: framing and encryption.
 #: Counted too high it hides little, because what is hidden is counted anew from zero.
 ENVELOPE = 96
+#: Dropped messages that are worth a line: a trainer whose link was lost, or whose server was
+#: started again, sends one or two more before it knows.
+WORTH_REPORTING = 10
 #: Seconds between two counts of who was sent away, in the log.
 REPORT_EVERY = 10.0
 
@@ -155,9 +158,9 @@ class Admission:
     def report(self, now: float) -> str:
         """A line for the log about those who were sent away since the last one, or ""."""
         counts = self.dropped, self.cut
-        if counts == self._told or now - self._reported < REPORT_EVERY:
-            return ""
         dropped, cut = counts[0] - self._told[0], counts[1] - self._told[1]
+        if (dropped < WORTH_REPORTING and not cut) or now - self._reported < REPORT_EVERY:
+            return ""
         self._told, self._reported = counts, now
         return f"sent away: {dropped} messages were dropped, {cut} connections cut"
 

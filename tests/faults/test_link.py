@@ -217,11 +217,11 @@ def test_a_slow_consumer_loses_no_link(
     through_proxy: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A trainer that rests between elements for longer than anyone's patience keeps its links."""
-    monkeypatch.setattr(trainer_end, "DEAD_AFTER", 2.0)
+    monkeypatch.setattr(trainer_end, "DEAD_AFTER", 4.0)
     with passing(through_proxy, n=100, nbytes=LARGE) as (proxy, checker, elements):
         assert consume(elements, checker, limit=10) is None
         before = proxy.accepted
-        time.sleep(3.0)  # the fault
+        time.sleep(5.0)  # the fault
         assert consume(elements, checker) is None
         assert proxy.accepted == before
 

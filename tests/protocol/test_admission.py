@@ -11,6 +11,7 @@ from genserver.protocol.admission import (
     MAX_PENDING_IN_ALL,
     MAX_QUEUE,
     REPORT_EVERY,
+    WORTH_REPORTING,
     Admission,
 )
 from hypothesis import given
@@ -160,13 +161,17 @@ def test_who_has_no_connection_is_not_read() -> None:
 
 
 def test_the_log_says_it_now_and_then() -> None:
-    """A line for any number of them, and none where nothing happened."""
+    """A line for any number of them, and none for the few that come with every lost link."""
     admission = greeted(1)
     assert admission.report(100.0) == ""
-    for _ in range(1000):
+    for _ in range(WORTH_REPORTING - 1):
+        admission.breach(-1)
+    assert admission.report(100.0) == ""
+    for _ in range(1000 - WORTH_REPORTING + 1):
         admission.breach(1)
     assert admission.report(100.0) == "sent away: 1000 messages were dropped, 1 connections cut"
-    admission.breach(1)
+    for _ in range(WORTH_REPORTING):
+        admission.breach(1)
     assert admission.report(100.0 + REPORT_EVERY / 2) == ""
-    assert "1 messages were dropped" in admission.report(100.0 + REPORT_EVERY)
+    assert "10 messages were dropped" in admission.report(100.0 + REPORT_EVERY)
     assert admission.report(200.0) == ""
