@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from _figures import spread
+from _spin import calibrate
 from _workloads import WORKLOADS
 from genserver.client import Client
 from genserver.protocol.endpoint import parse_endpoint
@@ -79,7 +80,7 @@ def _hostile(name: str, options: argparse.Namespace) -> None:
 @contextmanager
 def _served(name: str, **options: Any) -> Iterator[Server]:
     workload = WORKLOADS[name]
-    given = {"loops": 100_000} if workload.milliseconds else None
+    given = workload.arguments(calibrate()) if workload.milliseconds else None
     with Server(
         workload.target, workers=1, arguments=given, cwd=str(FOLDER), quiet=True, **options
     ) as server:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from genserver.protocol.child.sent import Sent
 from genserver.protocol.child.stages import Pipeline, Stage, name_of, owner_of
+from genserver.protocol.keys import NONE
 
 from .options import OptionError, PullOptions
 from .private_server import PrivateServer, refuse_in_worker
@@ -53,7 +54,7 @@ def make_private(
     pulled: dict[str, Any] = dict(options)
     seconds = pulled.pop("ready_timeout", READY_SECONDS)
     server = {"workers": workers, **{key: pulled.pop(key, None) for key in SERVER_OPTIONS}}
-    pulled["keys"] = "none"  # the server is this process's own, whatever the environment says
+    pulled["keys"] = NONE  # the server is this process's own, whatever the environment says
     PullOptions(**pulled)  # which checks them, before anything is started
     private = PrivateServer(target, packed(target, sent), server, seconds=seconds)
     try:

@@ -18,6 +18,7 @@ from genserver.protocol.child import WORKER_VARIABLE
 from genserver.protocol.child.running import Running
 from genserver.protocol.child.server_process import ChildServer
 from genserver.protocol.errors import GenserverError
+from genserver.protocol.keys import NONE
 from genserver.protocol.transport.platform import after_fork_in_child, has_ipc
 
 __all__ = ["PrivateServer", "refuse_in_worker"]
@@ -56,7 +57,7 @@ class PrivateServer:
         with the server's sentence."""
         bind = "ipc://*" if has_ipc() else "tcp://127.0.0.1:0"
         self._child = ChildServer(
-            target, {"bind": bind, "quiet": True, "keys": "none", **options}, {},
+            target, {"bind": bind, "quiet": True, "keys": NONE, **options}, {},
             seconds=seconds, cwd=None, function=function,
         )  # fmt: skip
         with _lock:

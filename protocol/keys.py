@@ -10,10 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = [
-    "FOLDER", "KEY_LENGTH", "OWN_SECRET", "PUBLISHED", "SERVERS_KEY", "TRAINERS_KEYS", "VARIABLES",
-    "ServerKeys", "TrainerKeys", "is_key", "key_problem",
+    "DEFAULT_NAME", "FOLDER", "KEY_LENGTH", "NONE", "OWN_SECRET", "PUBLISHED", "SERVERS_KEY",
+    "TRAINERS_KEYS", "VARIABLES", "ServerKeys", "TrainerKeys", "is_key", "key_problem",
 ]  # fmt: skip
 
+#: As keys: none, whatever the environment says.
+NONE = "none"
+#: What a trainer's folder is called unless told otherwise.
+DEFAULT_NAME = "trainer"
 #: Characters of a key, public or secret.
 KEY_LENGTH = 40
 #: Base 85 as ZeroMQ writes it (RFC 32): five characters for four bytes.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from genserver.protocol.endpoint import ANY_PATH, DEFAULT_ENDPOINT, Endpoint, parse_endpoint
 from genserver.protocol.errors import EndpointError, GenserverError, KeyFileError, SpecError
-from genserver.protocol.keys import VARIABLES, ServerKeys
+from genserver.protocol.keys import NONE, VARIABLES, ServerKeys
 
 from .exit_codes import ExitCode
 from .lives import DEFAULT_RESTARTS
@@ -198,7 +198,7 @@ def _keys(endpoint: Endpoint, given: str | None) -> ServerKeys | None:
     """Those of the command line, or of the environment. Most servers have none, and do without what
     reads them."""
     if endpoint.scheme == "ipc":
-        if given not in (None, "none"):
+        if given not in (None, NONE):
             raise EndpointError(
                 str(endpoint), "--keys are for tcp; a socket file lets in its owner alone"
             )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from genserver.protocol.endpoint import DEFAULT_ENDPOINT
+from genserver.protocol.keys import DEFAULT_NAME
 
 from .config import RECOVERIES, SHARDINGS
 from .exit_codes import ExitCode
@@ -222,5 +223,5 @@ def _add_keygen(commands: Any, run: Run) -> None:
         help="gets DIR/server, unless it is there, and DIR/NAME: what each of the two hosts needs",
     )  # fmt: skip
     keygen.add_argument(
-        "--name", default="trainer", metavar="NAME", help="of the trainer (default %(default)s)"
+        "--name", default=DEFAULT_NAME, metavar="NAME", help="of the trainer (default %(default)s)"
     )

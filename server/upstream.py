@@ -13,6 +13,7 @@ from typing import Any
 from genserver.protocol.child.inherited import read_whole
 from genserver.protocol.child.server_process import ChildServer
 from genserver.protocol.errors import ServerFailed
+from genserver.protocol.keys import NONE
 from genserver.protocol.transport.platform import has_ipc
 
 from .config import ServeConfig
@@ -36,7 +37,7 @@ class UpstreamServer:
         self._config = config
         self._options = {
             **options, "bind": "ipc://*" if has_ipc() else "tcp://127.0.0.1:0", "quiet": True,
-            "keys": "none", "stage": 1, "seed": config.seed, "recovery": config.recovery,
+            "keys": NONE, "stage": 1, "seed": config.seed, "recovery": config.recovery,
             "max_rerun": config.max_rerun, "max_restarts": config.max_restarts,
             "item_timeout": config.item_timeout,
         }  # fmt: skip

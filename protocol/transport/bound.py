@@ -67,14 +67,13 @@ class Bound(ABC):
     def _readable(self) -> bool:
         if self._router.skip():
             return True
-        while self._connected():
-            pass  # whose connection it is that a message comes by
+        self._hear_news()  # whose connection it is that a message comes by
         got = self._router.receive()
         self._drained = got is None
         if got is None:
             return False
         now = time.monotonic()
-        if self.admission.arrived(got.connection, got.nbytes, now):
+        if self.admission.arrived(got.connection, len(got.header), now):
             self._read(got, now)
         return True
 
@@ -91,6 +90,10 @@ class Bound(ABC):
             self.refuse(got.peer, str(error), now)
             self._cut(self.admission.breach(got.connection))
 
+    def _hear_news(self) -> None:
+        while self._connected():
+            pass
+
     def _connected(self) -> bool:
         news = self._router.monitor.accepted()
         if news is None:
@@ -106,8 +109,7 @@ class Bound(ABC):
 
     def _guard(self, now: float) -> None:
         """What the system received, but for what is still to be read."""
-        while self._connected():
-            pass  # numbers that stand for others by now
+        self._hear_news()  # numbers that stand for others by now
         received = {
             connection: nbytes
             for connection in self.admission.connections

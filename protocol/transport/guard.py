@@ -41,8 +41,6 @@ class Guard:
         self._listed: frozenset[bytes] = frozenset()
         self._read_at, self._changed = -math.inf, 0
         self._door: Door | None = None
-        #: Who was sent away.
-        self.refused = 0
 
     def bind(self, router: Router, endpoint: Endpoint) -> Endpoint:
         """Bind, and say where. What is no file is behind the door, which is tried.
@@ -84,7 +82,6 @@ class Guard:
         if shake is not Shake.REFUSED:
             found = "no answer" if shake is None else f"the handshake {shake.value}"
             raise NotGuarded(str(endpoint), found)
-        self.refused = 0
 
     def close(self) -> None:
         """Nobody is let in any more."""
@@ -103,7 +100,6 @@ class Guard:
             return True
         reply, admitted = answer(knock, self._admits)
         if not admitted:
-            self.refused += 1
             logger.debug("refused a stranger from %s", knock.address)
         self._door.send(asker, reply)
         return True

@@ -21,7 +21,9 @@ from pathlib import Path
 
 from ..errors import KeyFileError
 from ..keys import (
+    DEFAULT_NAME,
     FOLDER,
+    NONE,
     OWN_SECRET,
     SERVERS_KEY,
     TRAINERS_KEYS,
@@ -32,15 +34,8 @@ from ..keys import (
 from .platform import owner_of_this_process
 from .sockets import make_key_pair, public_key_of
 
-__all__ = [
-    "DEFAULT_NAME", "NONE", "changed_at", "find_server_keys", "find_trainer_keys", "make_keys",
-    "trainers_in",
-]  # fmt: skip
+__all__ = ["changed_at", "find_server_keys", "find_trainer_keys", "make_keys", "trainers_in"]
 
-#: As keys: none, whatever the environment says.
-NONE = "none"
-#: What a trainer's folder is called unless told otherwise.
-DEFAULT_NAME = "trainer"
 SERVER, TRAINERS, SECRET, PUBLIC, SERVER_KEY = (
     "server", "trainers", "secret.key", "public.key", "server.key",
 )  # fmt: skip
@@ -100,7 +95,7 @@ def find_trainer_keys(
 
 
 def _server_keys_in(folder: Path) -> ServerKeys:
-    path = _own_folder(folder, SERVER, TRAINERS)
+    path = _servers_folder(folder)
     secret = _secret(path / SECRET)
     trainers = path / TRAINERS
     _check_unwritable(trainers, os.stat(trainers))
@@ -176,10 +171,10 @@ def make_keys(folder: str, name: str = DEFAULT_NAME) -> list[str]:
     return made
 
 
-def _own_folder(folder: Path, own: str, mark: str) -> Path:
-    """The folder itself, or the one in it that is meant; ``mark`` is what such a one holds."""
-    for path in (folder, folder / own):
-        if (path / mark).exists():
+def _servers_folder(folder: Path) -> Path:
+    """The folder itself, or the one in it that is meant."""
+    for path in (folder, folder / SERVER):
+        if (path / TRAINERS).is_dir():
             return path
     if (folder / SERVER_KEY).exists():
         raise KeyFileError(
@@ -259,7 +254,7 @@ def _check_private(path: Path, found: os.stat_result) -> None:
     us = owner_of_this_process()
     if us is None:
         return  # a system whose files have no such owners and modes
-    engines = str(path.parent.resolve()).startswith(ENGINE_SECRETS)
+    engines = path.parent.resolve().is_relative_to(ENGINE_SECRETS)
     if found.st_uid not in (us, 0):
         raise KeyFileError(str(path), "the secret belongs to another user")
     if stat.S_IMODE(found.st_mode) & (0o022 if engines else 0o077):

@@ -203,8 +203,6 @@ class Incoming:
     further: bool
     #: The descriptor of the connection that it came by; -1 where that is not known.
     connection: int
-    #: Of the header.
-    nbytes: int
     #: The key that its sender has proved to be his, as `Door` was answered; "" without.
     user: str = ""
 
@@ -299,11 +297,11 @@ class Router:
         except zmq.Again:
             return None
         if not self.raw.rcvmore:
-            return Incoming(peer, b"", False, -1, 0)
+            return Incoming(peer, b"", False, -1)
         frame = self.raw.recv(zmq.DONTWAIT, copy=False)
         self._more = bool(self.raw.rcvmore)
         connection, user = _connection_of(frame), _user_of(frame)
-        return Incoming(peer, frame.bytes, self._more, connection, len(frame), user)
+        return Incoming(peer, frame.bytes, self._more, connection, user)
 
     def skip(self) -> bool:
         """Drop some of what is left of a message; False when there is nothing. A hundred thousand

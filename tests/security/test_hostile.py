@@ -17,16 +17,18 @@ from typing import Any
 
 import msgpack
 import pytest
-from genserver.client import Client, KeyRejected, RemoteProtocolError
+from genserver.client import Client, RemoteProtocolError
 from genserver.protocol.admission import GREETING_SECONDS, MAX_PENDING
+from genserver.protocol.endpoint import parse_endpoint
 from genserver.protocol.messages import Close, Grant, Hello, Open
 from genserver.protocol.spec import parse_spec
+from genserver.protocol.transport.key_files import find_trainer_keys, make_keys
 from genserver.server import Server
 
 from ..support.hostile import DEALER, ByHand, a_hostile_server, frame
 from ..support.processes import processes_of
 from ..support.servers import Serve
-from ..support.status import ports_of
+from ..support.status import ports_of, status_of
 
 MIB = 2**20
 #: What a process's memory may grow by, at its highest.
@@ -175,64 +177,47 @@ def test_what_a_hostile_trainer_gets(shared: Serve, name: str) -> None:
     assert all(after[pid] - before[pid] < GROWTH for pid in after)
 
 
-#: Sent by a worker as an element of float32[4], for which it has credit: by name the frames, and
-#: what the trainer's error says.
-TO_TRAINERS: dict[str, tuple[Callable[[int], list[bytes]], str]] = {}
+RIGHT = [0, [1, 4]]
 
 
-def to_trainers(name: str, says: str) -> Callable[[Callable[[int], list[bytes]]], None]:
-    def note(make: Callable[[int], list[bytes]]) -> None:
-        TO_TRAINERS[name] = make, says
-
-    return note
+def element(*arrays: object, n: int = 1, q: int = 0) -> Callable[[int], bytes]:
+    """The header of an ITEM with these arrays, of a stream."""
+    return lambda stream: header(7, s=stream, q=q, n=n, a=list(arrays))
 
 
-def element(stream: int, *arrays: object, n: object = 1, q: object = 0) -> bytes:
-    return header(7, s=stream, q=q, n=n, a=list(arrays))
-
-
-for _name, _array, _says in (
-    ("a shape of 2^40 elements", [0, [1, 2**40]], "shape"),
-    ("a negative dimension", [0, [1, -4]], "shape"),
-    ("a product that overflows", [0, [2**31 - 1] * 3], "do not fit"),
-    ("another shape than the spec's", [0, [1, 5]], "shape"),
-    ("a dtype of its own", [0, [1, 4], "object"], "item"),
-    ("an array in memory that nobody lent", [1, [1, 4], [0, 0, 0, 16]], "item"),
-):
-    to_trainers(_name, _says)(lambda stream, a=_array: [element(stream, a), bytes(16)])  # type: ignore[misc]  # a lambda's default
-to_trainers("a truncated payload", "another size")(
-    lambda stream: [element(stream, [0, [1, 4]]), bytes(15)]
-)
-to_trainers("no payload", "missing")(lambda stream: [element(stream, [0, [1, 4]])])
-to_trainers("a frame too many", "not announced")(
-    lambda stream: [element(stream, [0, [1, 4]]), bytes(16), bytes(16)]
-)
-to_trainers("100,000 frames too many", "not announced")(
-    lambda stream: [element(stream, [0, [1, 4]]), bytes(16), *[b""] * 100_000]
-)
-to_trainers("arrays that the spec has not", "item")(
-    lambda stream: [element(stream, *[[0, [1, 4]]] * 2), bytes(16), bytes(16)]
-)
-to_trainers("2^40 elements announced", "item")(
-    lambda stream: [element(stream, [0, [2**40, 4]], n=2**40), bytes(16)]
-)
-to_trainers("an element beyond the credit", "overran")(
-    lambda stream: [element(stream, [0, [2**14, 4]], n=2**14), bytes(2**14 * 16)]
-)
-to_trainers("element 5 before element 0", "missing")(
-    lambda stream: [element(stream, [0, [1, 4]], q=5), bytes(16)]
-)
-to_trainers("60 KB of empty maps", "header")(lambda _: [b"\xdc\xea\x60" + b"\x80" * 60_000])
-to_trainers("no header at all", "header")(lambda _: [b""])
+#: Sent by a worker as an element of float32[4], for which it has credit. By name: the header, the
+#: frames behind it, and what the trainer's error says.
+TO_TRAINERS: dict[str, tuple[Callable[[int], bytes], list[bytes], str]] = {
+    "a shape of 2^40 elements": (element([0, [1, 2**40]]), [bytes(16)], "shape"),
+    "a negative dimension": (element([0, [1, -4]]), [bytes(16)], "shape"),
+    "a product that overflows": (element([0, [2**31 - 1] * 3]), [bytes(16)], "do not fit"),
+    "another shape than the spec's": (element([0, [1, 5]]), [bytes(16)], "shape"),
+    "a dtype of its own": (element([*RIGHT, "object"]), [bytes(16)], "item"),
+    "an array in memory that nobody lent": (element([1, [1, 4], [0, 0, 0, 16]]), [bytes(16)],
+                                            "item"),
+    "a truncated payload": (element(RIGHT), [bytes(15)], "another size"),
+    "no payload": (element(RIGHT), [], "missing"),
+    "a frame too many": (element(RIGHT), [bytes(16)] * 2, "not announced"),
+    "100,000 frames too many": (element(RIGHT), [bytes(16), *[b""] * 100_000], "not announced"),
+    "arrays that the spec has not": (element(RIGHT, RIGHT), [bytes(16)] * 2, "item"),
+    "2^40 elements announced": (element([0, [2**40, 4]], n=2**40), [bytes(16)], "item"),
+    "an element beyond the credit": (element([0, [2**14, 4]], n=2**14), [bytes(2**18)], "overran"),
+    "element 5 before element 0": (element(RIGHT, q=5), [bytes(16)], "missing"),
+    "60 KB of empty maps": (lambda _: b"\xdc\xea\x60" + b"\x80" * 60_000, [], "header"),
+    "no header at all": (lambda _: b"", [], "header"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TO_TRAINERS)
 def test_what_a_hostile_worker_gets(name: str) -> None:
     """The trainer's iterator raises `RemoteProtocolError` with worker and reason, after three
     links; a worker that is merely damaged by the way would have been right by then."""
-    harm, says = TO_TRAINERS[name]
+    head, frames, says = TO_TRAINERS[name]
     with (
-        a_hostile_server(parse_spec("float32[4]"), harm) as (endpoint, credits),
+        a_hostile_server(parse_spec("float32[4]"), lambda s: [head(s), *frames]) as (
+            endpoint,
+            credits,
+        ),
         Client(endpoint, transport="tcp") as client,
     ):
         with pytest.raises(RemoteProtocolError, match=f"worker 0 of {endpoint}: .*{says}"):
@@ -241,32 +226,35 @@ def test_what_a_hostile_worker_gets(name: str) -> None:
 
 
 def test_a_stranger_at_a_server_with_keys_is_not_even_read(shared: Serve, tmp_path: Path) -> None:
-    """Whatever he says behind a handshake without keys: the connection is closed."""
-    from genserver.protocol.transport.key_files import make_keys
-
+    """Whatever he says behind a greeting without keys: the connection is closed."""
     make_keys(str(tmp_path))
     server = shared("generators:numbered", workers=1, keys=str(tmp_path))
-    with pytest.raises(KeyRejected):
-        Client(server.endpoint)
-    with Client(server.endpoint, keys=str(tmp_path)) as client:
-        assert len(list(client)) == 20
+    status = status_of(server.endpoint, keys=find_trainer_keys(str(tmp_path), {}))
+    for port in (parse_endpoint(server.endpoint).port, status.workers[0].port):
+        peer = ByHand(port)
+        try:
+            peer.send(DEALER + frame(header(13, s=1)))
+            assert peer.hear(SOON) == "closed"
+        finally:
+            peer.close()
 
 
 def test_every_row_is_in_the_document() -> None:
     """SECURITY.md names what is sent, and what it gets."""
     text = (Path(__file__).parent.parent.parent / "SECURITY.md").read_text()
-    for name, (_, told) in (*TO_SERVERS.items(), *TO_TRAINERS.items()):
-        assert f"| {name} | {told} |" in text.replace("`", "")
+    for name, row in (*TO_SERVERS.items(), *TO_TRAINERS.items()):
+        assert f"| {name} | {row[-1]} |" in text.replace("`", "")
 
 
 def test_the_table_can_fail() -> None:
     """An honest element is no harm: the trainer takes it."""
 
-    def honest(stream: int) -> list[bytes]:
-        return [element(stream, [0, [1, 4]]), struct.pack("<4f", 1, 2, 3, 4)]
-
+    values = struct.pack("<4f", 1, 2, 3, 4)
     with (
-        a_hostile_server(parse_spec("float32[4]"), honest) as (endpoint, _),
+        a_hostile_server(parse_spec("float32[4]"), lambda s: [element(RIGHT)(s), values]) as (
+            endpoint,
+            _,
+        ),
         Client(endpoint, transport="tcp") as client,
     ):
         assert next(iter(client)).tolist() == [1, 2, 3, 4]

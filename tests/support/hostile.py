@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgpack
 import zmq
 from genserver.protocol.codec import decode_header, encode
 from genserver.protocol.link import Numbered
@@ -168,8 +169,6 @@ def _answers(
 
 def _numbered(frames: list[bytes], number: int) -> list[bytes]:
     """With the link's next number, where the header can be read at all."""
-    import msgpack
-
     try:
         header = msgpack.unpackb(frames[0])
         return [msgpack.packb(header | {"l": number}), *frames[1:]]
