@@ -25,8 +25,10 @@ MAX_BREACHES = 3
 #: Bytes of a connection, and of all together, that were received and belong to no whole message: a
 #: trainer's messages are one header of 64 KiB at most. libzmq keeps 64 bytes for a frame of two.
 MAX_PENDING, MAX_PENDING_IN_ALL = 2**17, 2**20
-#: Bytes of whole messages that may wait on a connection, with those that the system holds for it.
-MAX_QUEUE = 2**24 + 2**23
+#: Bytes of whole messages that may wait on a connection, more than a trainer ever has under way:
+#: sixteen of the largest headers. As frames of two bytes that is what the fence cannot tell from an
+#: honest queue, and takes 0.3 s to drop.
+MAX_QUEUE = 2**20
 #: What a message costs on the wire beside its frames, in bytes, at most: framing and encryption.
 #: Counted too high it hides little, because what is hidden is counted anew from zero.
 ENVELOPE = 96

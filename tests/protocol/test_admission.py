@@ -104,6 +104,12 @@ def test_a_message_that_never_ends_is_told_by_what_nobody_was_handed() -> None:
         assert (cut.connection, cut.why) == (1, f"{limit + 1} bytes that are no whole message")
 
 
+def test_what_is_let_through_while_others_wait_is_dropped_in_a_moment() -> None:
+    """A frame has two bytes at least and takes half a microsecond to drop: a third of a second is
+    no silence that an honest trainer would notice."""
+    assert (MAX_PENDING + MAX_QUEUE) / 2 * 0.5e-6 < 1 / 3
+
+
 def test_of_a_connection_that_sends_nothing_but_whole_messages_nothing_is_pending() -> None:
     """However many: a year of them is no more than the first."""
     admission, received = greeted(1), 300
