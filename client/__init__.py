@@ -68,7 +68,8 @@ def from_server(
     once.
 
     * ``endpoints``: ``tcp://HOST:PORT`` or ``ipc://PATH``, or a list of them: the workers of all
-      servers then share one pass.
+      servers then share one pass. ``tcp://HOST:FIRST-LAST/STEP`` names several ports;
+      ``dns+tcp://NAME:PORT`` all hosts behind a name, those that there are when a pass begins.
     * ``device``: for example "/GPU:0"; the prefetched elements are put there. Must then stay the
       last step of the pipeline, as ``tf.data.experimental.prefetch_to_device`` demands.
     * ``prefetch``: elements, or batches, that wait in front of the training step (default 2).

@@ -40,7 +40,7 @@ class Client:
     def __init__(self, endpoints: str | Sequence[str], **options: Unpack[ClientOptions]) -> None:
         """Making one connects, and waits until the servers are ready.
 
-        * ``endpoints``: ``tcp://HOST:PORT`` or ``ipc://PATH``, or a list of them.
+        * ``endpoints``: as of `from_server`.
         * ``options``: those of `ClientOptions`.
 
         Raises `EndpointError`, `OptionError`, `Unreachable`, `Rejected`, `PlanError` or

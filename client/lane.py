@@ -22,7 +22,8 @@ from .mixing import GROUP, Mixer, Run, copied
 from .passes import Pass
 from .plan import Member, Plan, PlanError
 from .repeats import Repeats
-from .source import REPORT_EVERY, Reach, Source, say
+from .source import Reach, Source
+from .waiting import REPORT_EVERY, say
 
 __all__ = ["Lane"]
 
@@ -45,7 +46,7 @@ class Lane:
         #: The global index of each source, and how many elements of its pass have arrived.
         self._indices: tuple[int, ...] = ()
         self._arrived: list[int] = []
-        self._reach = Reach(source)
+        self._reach = Reach(source, number)
         self._streams: list[StreamHandle] = []
         self._group = group
         self._inbox = Inbox(0)

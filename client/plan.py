@@ -64,6 +64,8 @@ class Plan:
     way: str = ""
     #: How many items a pass has, `NO_MORE` where their end will tell; None where none are dealt.
     items: int | None = None
+    #: Whether another pass may have other servers.
+    moving: bool = False
     #: How many workers each server has, and its stage before them.
     workers: tuple[int, ...] = ()
     upstream: tuple[int, ...] = ()
@@ -75,9 +77,11 @@ class Plan:
 
 
 def make_plan(
-    endpoints: Sequence[str], statuses: Sequence[Status], options: PullOptions, *, memory: int
-) -> Plan:
-    """Put the servers together; ``memory`` is the machine's or the cgroup's, in bytes.
+    endpoints: Sequence[str], statuses: Sequence[Status], options: PullOptions, *, memory: int,
+    moving: bool = False,
+) -> Plan:  # fmt: skip
+    """Put the servers together; ``memory`` is the machine's or the cgroup's, in bytes. ``moving``:
+    another pass may have others.
 
     `PlanError` when they serve different things, or would serve elements twice unasked.
     """
@@ -98,10 +102,10 @@ def make_plan(
     nbytes = first.spec.nbytes and first.spec.nbytes * max(1, size)
     window, text = _window(nbytes or 0, len(members), options, memory)
     return Plan(
-        spec, nbytes, _cardinality(statuses, options), seed, members, window, text,
+        spec, nbytes, _cardinality(statuses, options, moving=moving), seed, members, window, text,
         items=_items(endpoints, statuses, options),
         workers=tuple(len(status.workers) for status in statuses),
-        upstream=tuple(status.upstream for status in statuses),
+        upstream=tuple(status.upstream for status in statuses), moving=moving,
     )  # fmt: skip
 
 
@@ -157,14 +161,19 @@ def _check_division(endpoints: Sequence[str], statuses: Sequence[Status], count:
             raise PlanError("some of the servers divide the work and some do not (--sharding)")
 
 
-def _cardinality(statuses: Sequence[Status], options: PullOptions) -> int:
-    """A length is one pass's: of all workers together, or of each where the work is not divided."""
+def _cardinality(statuses: Sequence[Status], options: PullOptions, *, moving: bool) -> int:
+    """A length is one pass's: of all workers together, or of each where the work is not divided.
+
+    Where servers come and go, only what hangs on no number of them holds for every pass.
+    """
     lengths = [status.cardinality for status in statuses]
     if UNKNOWN in lengths:
         return UNKNOWN
     if INFINITE in lengths:
         return INFINITE
     counts = [len(status.workers) for status in statuses]
+    if moving and (statuses[0].sharding == "off" or options.batch is not None):
+        return UNKNOWN
     if statuses[0].sharding == "off":
         return sum(_batches(n, options) * c for n, c in zip(lengths, counts, strict=True))
     if len(set(lengths)) > 1:

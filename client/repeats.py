@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from .source import REPORT_EVERY, say
+from .waiting import REPORT_EVERY, say
 
 __all__ = ["FREE", "Repeats"]
 

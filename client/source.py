@@ -7,38 +7,33 @@ A `Reach` is what it takes to use the servers for a while: connections, given ba
 from __future__ import annotations
 
 import itertools
-import logging
-import os
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from genserver.protocol.endpoint import Endpoint, parse_endpoint
-from genserver.protocol.errors import EndpointError, ServerStopped, Unreachable
+from genserver.protocol.errors import EndpointError, ServerStopped
 from genserver.protocol.keys import TrainerKeys
-from genserver.protocol.messages import Status, WorkerStatus
+from genserver.protocol.messages import Status
 from genserver.protocol.transport.connection import Connection, connect
 from genserver.protocol.transport.key_files import find_trainer_keys
-from genserver.protocol.transport.platform import host_id, memory_size
-from genserver.protocol.transport.safety import check_mechanism, check_safe
-from genserver.protocol.transport.sockets import check_reachable
+from genserver.protocol.transport.platform import memory_size
+from genserver.protocol.transport.safety import check_safe
 
 from .handout import Handout
-from .options import OptionError, PullOptions
+from .members import Members
+from .options import PullOptions
 from .passes import Pass
-from .plan import Plan, PlanError, make_plan
+from .plan import Plan, make_plan
 from .progress import STARTING, Progress
 from .state import State, Terms
+from .targets import endpoints_of, parse_targets
+from .waiting import Waiting, describe, in_this_process, say
 
-__all__ = ["Reach", "Source", "say"]
+__all__ = ["Reach", "Source"]
 
-logger = logging.getLogger("genserver")
-
-#: Seconds between the lines that say what is waited for (design 8), and until the first one where
-#: nobody answers.
-REPORT_EVERY, FIRST_REPORT = 5.0, 1.0
+#: The number of the pass before the first, which is planned and never read.
+BEFORE_ALL = -1
 #: A worker out of reach for so long (seconds) stays so, and is no sign of a server that leaves.
 MISSED_FOR = 1.0
 
@@ -47,33 +42,22 @@ MISSED_FOR = 1.0
 WAYS = {"memory": "through shared memory", "ipc": "through socket files", "tcp": "over tcp"}
 
 
-def say(text: str) -> None:
-    """Tell the user: through `logging` where it is set up, else on standard error."""
-    if logger.hasHandlers():
-        logger.info(text)
-    elif sys.stderr is not None:  # as in a program that was started with it closed
-        sys.stderr.write(f"genserver: {text}\n")
-
-
 class Source:
     """Any thread."""
 
     def __init__(self, endpoints: str | Sequence[str], options: PullOptions) -> None:
-        names = [endpoints] if isinstance(endpoints, str) else list(endpoints)
-        if not names:
-            raise OptionError("give at least one endpoint")
-        if len(set(names)) != len(names):
-            raise OptionError(f"an endpoint is given twice: {names}")
-        self.endpoints: tuple[Endpoint, ...] = tuple(map(parse_endpoint, names))
+        targets = parse_targets(endpoints)
         #: For the endpoints that are no files.
         self.keys: TrainerKeys | None = None
-        if any(endpoint.scheme == "tcp" for endpoint in self.endpoints):
+        if any(endpoint.scheme == "tcp" for t in targets for endpoint in t.endpoints):
             self.keys = find_trainer_keys(options.keys)
-        for endpoint in self.endpoints:
+        #: Who serves which pass.
+        self.members = Members(targets, options, self.keys)
+        for endpoint in endpoints_of((t for t in targets if not t.moving), ()):
             check_safe(
                 endpoint, keys=self.keys is not None, insecure_network=options.insecure_network
             )
-        self.names = tuple(names)
+        self.names = tuple(target.text for target in targets)
         self.options = options
         resume = options.resume
         #: Counts what training uses, where somebody wants to know.
@@ -137,17 +121,17 @@ class Source:
 
 
 class Reach:
-    """Connections to a source's servers. One thread at a time."""
+    """Connections to the servers of one pass. One thread at a time."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, number: int = BEFORE_ALL) -> None:
+        """``number`` is the pass's."""
         self._source = source
-        self.connections: list[Connection] = [
-            connect(endpoint, source.options.transport, source.options.give_up_after, source.keys)
-            for endpoint in source.endpoints
-        ]
-        self._began = time.monotonic()
-        self._reported = self._began
-        self._explained = False
+        self._members = source.members.fixed
+        #: Finds out who they are.
+        self._call = None if self._members is not None else source.members.call(number)
+        self.connections: list[Connection] = []
+        self._connect()
+        self._waiting = Waiting(source.options, keys=source.keys is not None)
         #: When a worker was first out of reach, although its server says that it is ready.
         self._missed: float | None = None
         self._plan: Plan | None = None
@@ -157,6 +141,9 @@ class Reach:
         connections, self.connections = self.connections, []
         for connection in connections:
             connection.release()
+        call, self._call = self._call, None
+        if call is not None:
+            call.release()
 
     def plan(self, seconds: float) -> Plan | None:
         """The plan once every server is ready, or None after ``seconds``.
@@ -168,27 +155,48 @@ class Reach:
         """
         if self._plan is not None:
             return self._plan
+        if self._call is not None:
+            self._members = self._call.take(seconds)
+            if self._members is None:
+                return None
+            self._connect()
         statuses: list[Status] = []
         for connection in self.connections:
-            status = connection.wait(_settled, seconds, since=self._began)
+            status = connection.wait(_settled, seconds, since=self._waiting.began)
             if status is None:
-                self._report(connection)
+                self._waiting.report(connection, self.connections)
                 return None
             if status.state != "ready":
                 raise ServerStopped(endpoint=str(connection.endpoint), reason=status.cause)
             statuses.append(status)
-        options = self._source.options
-        plan = make_plan(self._source.names, statuses, options, memory=memory_size())
+        names = [str(connection.endpoint) for connection in self.connections]
+        options, moving = self._source.options, self._source.members.fixed is None
+        plan = make_plan(names, statuses, options, memory=memory_size(), moving=moving)
         way = self._way(seconds)
         if way is not None:
             self._plan = replace(plan, way=way, seed=self._seed(plan))
         return self._plan
 
+    def _connect(self) -> None:
+        """Once it is known to whom; who found that out is done."""
+        if self._members is None:
+            return
+        options, keys = self._source.options, self._source.keys
+        self.connections = [
+            connect(endpoint, options.transport, options.give_up_after, keys)
+            for endpoint in self._members
+        ]
+        call, self._call = self._call, None
+        if call is not None:
+            call.release()
+
     def _seed(self, plan: Plan) -> int:
-        """The seed of every pass: where somebody counts, the one that he began with."""
+        """The seed of every pass: where somebody counts, or servers come and go, the one that was
+        begun with."""
         options, progress = self._source.options, self._source.progress
+        first = self._source.members.first  # where servers come and go, somebody else may be now
         if progress is None:
-            return plan.seed
+            return plan.seed if first is None or options.seed is not None else first.seed
         seed = progress.seed
         if options.seed is not None or seed is None:
             seed = plan.seed
@@ -215,7 +223,9 @@ class Reach:
                 raise
             known = self.connections[0].status
             self.connections[0].wait(
-                lambda status: status is not known, min(seconds, MISSED_FOR), since=self._began
+                lambda status: status is not known,
+                min(seconds, MISSED_FOR),
+                since=self._waiting.began,
             )
             return None
         self._missed = None
@@ -223,85 +233,12 @@ class Reach:
 
     def describe(self) -> str:
         """How each worker fares, for a waiting or failing trainer."""
-        parts = []
-        for connection in self.connections:
-            status = connection.status
-            if status is None:
-                parts.append(f"{connection.endpoint} does not answer")
-                continue
-            parts.append(f"{connection.endpoint}: {connection.absence or _workers(status)}")
-        return "; ".join(parts)
+        return describe(self.connections)
 
     @property
     def in_this_process(self) -> bool:
-        """Whether a generator runs in this very process (``workers=0``): a debugger may be at work,
-        and waiting is no news."""
-        here = (host_id(), os.getpid())
-        return any(
-            (connection.status.host, worker.pid) == here
-            for connection in self.connections
-            if connection.status is not None
-            for worker in connection.status.workers
-        )
-
-    def _report(self, connection: Connection) -> None:
-        if self.in_this_process:
-            return
-        now = time.monotonic()
-        waited = now - self._began
-        options = self._source.options
-        limit = options.connect_timeout
-        trouble = connection.trouble
-        if trouble is not None and not options.wait:
-            check_mechanism(
-                connection.endpoint, keys=self._source.keys is not None, suspected=trouble
-            )
-        if connection.status is not None:
-            limit = options.first_element_timeout  # it answered; the generator is at work
-        if waited >= limit and not options.wait:
-            if connection.status is None:
-                reason = check_reachable(connection.endpoint)
-                no_genserver = "what listens there is no genserver"
-                raise Unreachable(
-                    str(connection.endpoint), waited, reason or no_genserver, taken=not reason
-                )
-            raise PlanError(
-                f"{connection.endpoint} did not get ready within {waited:.0f} s: {self.describe()}"
-            )
-        first = connection.status is None and not self._explained
-        if now - self._reported >= (FIRST_REPORT if first else REPORT_EVERY):
-            self._reported = now
-            say(self._waiting_for(connection, waited))
-
-    def _waiting_for(self, connection: Connection, waited: float) -> str:
-        """The line that says what is waited for: the first one of a silent server with advice."""
-        others = f" ({self.describe()})" if len(self.connections) > 1 else ""
-        endpoint = connection.endpoint
-        if connection.status is not None:
-            how = others or f" ({_workers(connection.status)})"
-            return f"waiting {waited:.0f} s for {endpoint} to make its first element{how}"
-        reason = check_reachable(endpoint)
-        if not reason:
-            check_mechanism(endpoint, keys=self._source.keys is not None)
-        if self._explained:
-            return f"waiting {waited:.0f} s for {endpoint}: {reason or 'no answer'}{others}"
-        self._explained = True
-        options = self._source.options
-        limit = "until it answers" if options.wait else f"up to {options.connect_timeout:.0f} s"
-        advice = f"is it started? genserver serve MODULE:GENERATOR --bind {endpoint}"
-        if not reason:
-            reason, advice = "something listens there and does not answer", "is it a genserver?"
-        return f"{endpoint}: {reason}; {advice} (waiting {limit})"
-
-
-def _workers(status: Status) -> str:
-    return ", ".join(map(_worker, status.workers))
-
-
-def _worker(worker: WorkerStatus) -> str:
-    if not worker.between_lives or not worker.cause:
-        return f"worker {worker.index} {worker.state}"
-    return f"worker {worker.index} is being started again ({worker.cause})"
+        """Whether a generator runs in this very process (``workers=0``)."""
+        return in_this_process(self.connections)
 
 
 def _settled(status: Status) -> bool:

@@ -38,8 +38,9 @@ from .mixing import GROUP, RUN_BYTES, Part, Run, goes_with, merged
 from .options import OptionError, PullOptions
 from .passes import Pass
 from .plan import INFINITE, SOLITARY, UNKNOWN, Plan
-from .source import Source, say
+from .source import Source
 from .typed import ClientOptions
+from .waiting import say
 
 __all__ = ["Dataset", "Declared", "declared", "make_dataset", "named", "tensor_values"]
 
@@ -151,7 +152,7 @@ def _group(plan: Plan, lanes: int) -> int:
     """How many workers' large elements a run may have. Very large ones come one at a time."""
     if plan.nbytes is not None and plan.nbytes > SOLITARY:
         return 1
-    return min(GROUP, -(-plan.count // lanes))
+    return GROUP if plan.moving else min(GROUP, -(-plan.count // lanes))
 
 
 def _is_small(plan: Plan) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .errors import EndpointError
 
-__all__ = ["ANY_PATH", "DEFAULT_ENDPOINT", "Endpoint", "parse_endpoint"]
+__all__ = ["ANY_PATH", "DEFAULT_ENDPOINT", "MAX_IPC_PATH", "Endpoint", "parse_endpoint"]
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
 #: As a path: a server listens at a file in its own private folder.

@@ -11,21 +11,37 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from genserver.protocol.transport.platform import private_folder_parent, try_lock
+from genserver.protocol.endpoint import MAX_IPC_PATH
+from genserver.protocol.transport.platform import RUNTIME_DIR, private_folder_parent, try_lock
+
+from .config import ConfigError
 
 __all__ = ["PrivateFolder"]
 
 _PREFIX = "genserver-"
 _LOCK = "lock"
+#: What a folder's name and the longest file in it add to the path of its parent.
+_LONGEST = len(f"/{_PREFIX}abcdefgh/511.sock.lock")
 
 
 class PrivateFolder:
     """Made at construction; `remove` it after the last socket in it is closed."""
 
     def __init__(self) -> None:
+        """Raises `ConfigError` where there can be none."""
         parent = private_folder_parent()
+        if len(os.fsencode(parent)) + _LONGEST > MAX_IPC_PATH:
+            raise ConfigError(
+                f"the folder for sockets, {parent}, has a path that is too long for them: name "
+                f"another with {RUNTIME_DIR}"
+            )
         _remove_abandoned(Path(parent))
-        self.path = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
+        try:
+            self.path = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
+        except OSError as error:
+            raise ConfigError(
+                f"the folder for sockets, {parent} ({RUNTIME_DIR}): {os.strerror(error.errno or 0)}"
+            ) from None
         # Locked before it has the name by which other servers look for abandoned folders.
         path = os.path.join(self.path, _LOCK)
         self._lock = os.open(path + ".new", os.O_CREAT | os.O_RDWR, 0o600)

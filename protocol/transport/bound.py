@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
 from abc import ABC, abstractmethod
 
 from ..admission import Admission, Cut
@@ -17,7 +18,7 @@ from ..messages import Hello
 from .loop import Loop
 from .sockets import Incoming, Router
 
-__all__ = ["Bound"]
+__all__ = ["Bound", "serves_here"]
 
 logger = logging.getLogger("genserver")
 
@@ -26,12 +27,22 @@ logger = logging.getLogger("genserver")
 LOOK_EVERY, WARY_EVERY = 0.1, 0.02
 
 
+#: Those of this process.
+_open: weakref.WeakSet[Bound] = weakref.WeakSet()
+
+
+def serves_here() -> bool:
+    """Whether somebody can connect to this very process."""
+    return len(_open) > 0
+
+
 class Bound(ABC):
     """Reads and writes messages on a bound router; sends away who misbehaves."""
 
     def __init__(self, loop: Loop, router: Router) -> None:
         self.loop = loop
         self._router = router
+        _open.add(self)
         self.admission = Admission()
         #: Whether nothing waits that was received.
         self._drained = True
@@ -42,6 +53,7 @@ class Bound(ABC):
 
     def close(self) -> None:
         """Close the router and remove its files."""
+        _open.discard(self)
         self.loop.drop_tick(self.tick)
         self.loop.drop_tick(self._guard)
         self.loop.remove(self._router.monitor)

@@ -14,11 +14,14 @@ import sys
 from collections.abc import Callable, Collection
 
 __all__ = [
+    "RUNTIME_DIR",
     "after_fork_in_child", "can_serve", "die_with_parent", "has_ipc", "has_memory", "host_id",
     "keep_freed_memory", "memory_file", "memory_size", "private_folder_parent",
     "raise_descriptor_limit", "reap_strangers", "try_lock", "usable_cores",
 ]  # fmt: skip
 
+#: The variable that names where servers put their sockets: a volume that containers share.
+RUNTIME_DIR = "GENSERVER_RUNTIME_DIR"
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LINUX = sys.platform == "linux" and not os.environ.get("GENSERVER_PORTABLE")
@@ -189,7 +192,10 @@ def owner_of_this_process() -> int | None:
 
 
 def private_folder_parent() -> str:
-    """Where a private folder for sockets belongs."""
+    """Where a private folder for sockets belongs: as `RUNTIME_DIR` says, if it says something."""
+    chosen = os.environ.get(RUNTIME_DIR, "")
+    if chosen:
+        return chosen
     folder = os.environ.get("XDG_RUNTIME_DIR", "")
     if folder and os.access(folder, os.W_OK | os.X_OK):
         return folder

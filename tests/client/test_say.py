@@ -8,13 +8,14 @@ import time
 
 import pytest
 from genserver.client.options import PullOptions
-from genserver.client.source import Reach, Source, _workers, say
+from genserver.client.source import Reach, Source
+from genserver.client.waiting import _workers, say
 from genserver.protocol.messages import Status, WorkerStatus
 
 
 def test_a_program_without_standard_error_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """With ``2>&-`` there is no ``sys.stderr``, and training goes on."""
-    monkeypatch.setattr("genserver.client.source.logger.hasHandlers", lambda: False)
+    monkeypatch.setattr("genserver.client.waiting.logger.hasHandlers", lambda: False)
     monkeypatch.setattr(sys, "stderr", None)
     say("anything")
 
@@ -23,7 +24,7 @@ def test_a_program_without_standard_error_is_told_nothing(monkeypatch: pytest.Mo
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The lines that a dataset says."""
     lines: list[str] = []
-    monkeypatch.setattr("genserver.client.source.say", lines.append)
+    monkeypatch.setattr("genserver.client.waiting.say", lines.append)
     return lines
 
 
@@ -43,9 +44,9 @@ def test_a_server_that_is_not_started_is_said_once_with_advice(
     reach = Reach(Source(free, PullOptions(wait=wait)))
     try:
         for seconds in (0.0, 1.0, 3.0, 2.0, 4.0, 1.0):
-            reach._began -= seconds
-            reach._reported -= seconds
-            reach._report(reach.connections[0])
+            reach._waiting.began -= seconds
+            reach._waiting._reported -= seconds
+            reach._waiting.report(reach.connections[0], reach.connections)
     finally:
         reach.release()
     assert said == [
@@ -61,9 +62,9 @@ def test_the_state_of_several_servers_is_said(said: list[str], free: str) -> Non
     reach = Reach(Source([free, "tcp://127.0.0.1:1"], PullOptions()))
     try:
         for seconds in (1.0, 5.0):
-            reach._began -= seconds
-            reach._reported -= seconds
-            reach._report(reach.connections[0])
+            reach._waiting.began -= seconds
+            reach._waiting._reported -= seconds
+            reach._waiting.report(reach.connections[0], reach.connections)
     finally:
         reach.release()
     assert said[1].endswith(f"({free} does not answer; tcp://127.0.0.1:1 does not answer)")

@@ -20,7 +20,8 @@ from genserver.client import Client, GeneratorError, Rejected, Unreachable, from
 from genserver.client.lane import Lane
 from genserver.client.options import PullOptions
 from genserver.client.repeats import FREE, Repeats
-from genserver.client.source import REPORT_EVERY, Source
+from genserver.client.source import Source
+from genserver.client.waiting import REPORT_EVERY
 from genserver.protocol.codec import decode_header, encode
 from genserver.protocol.link import Numbered
 from genserver.protocol.messages import Error, ErrorCode, Hello
