@@ -165,9 +165,10 @@ class Call:
     def _wait(self, lookup: Lookup, seconds: float) -> None:
         """Until there may be news, and not for so long that the last look is old by then."""
         awaited, seconds = self._awaited(), min(seconds, LOOK_EVERY / 2)
-        if awaited is not None:
+        if awaited is not None and not awaited.absence:
             awaited.wait(_settled, seconds, since=self._waiting.began)
-        found = lookup.wait(0.0 if awaited is not None else seconds, since=self._waiting.began)
+            seconds = 0.0
+        found = lookup.wait(seconds, since=self._waiting.began)
         if found is not None:
             found_now = endpoints_of(self._members.targets, found)
             self._roll.found(found_now, time.monotonic())
@@ -193,7 +194,7 @@ class Call:
             connection = self._connections.get(endpoint)
             if connection is not None and connection.error is None:
                 status = connection.status
-                if status is None or not _settled(status):
+                if status is None or not _settled(status) or connection.absence:
                     return connection
         return None
 
@@ -212,7 +213,7 @@ class Call:
             error = ServerStopped(endpoint=str(endpoint), reason=status.cause)
         if error is not None:
             self._refuse(endpoint, error)
-        elif status is not None and status.state == "ready":
+        elif status is not None and status.state == "ready" and not connection.absence:
             self._is_ready(endpoint, status)
         else:
             answered = status is not None and status.state == "starting"
@@ -241,7 +242,11 @@ class Call:
     def _report(self) -> None:
         connections = list(self._connections.values())
         waited_for = self._awaited()
-        if waited_for is not None:
+        if waited_for is not None and waited_for.absence:
+            self._waiting.report_nobody(
+                str(waited_for.endpoint), waited_for.absence, gives_up=not self._roll.anybody
+            )
+        elif waited_for is not None:
             self._waiting.report(waited_for, connections, gives_up=not self._roll.anybody)
         elif not connections or self._unfit:
             names = ", ".join(t.text for t in self._members.targets if t.moving)

@@ -98,11 +98,11 @@ class Waiting:
         if self._due(first=connection.status is None and not self._explained):
             say(self._waiting_for(connection, connections, waited))
 
-    def report_nobody(self, name: str, reason: str) -> None:
-        """The same where nobody is behind a name; `Unreachable` after the connect timeout."""
+    def report_nobody(self, name: str, reason: str, *, gives_up: bool = True) -> None:
+        """The same where nobody is behind a name, or who was is away."""
         waited = time.monotonic() - self.began
         limit = self._options.connect_timeout
-        if waited >= limit and not self._options.wait:
+        if waited >= limit and gives_up and not self._options.wait:
             raise Unreachable(name, waited, reason, taken=True)
         if self._due(first=not self._explained):
             until = "until somebody is" if self._options.wait else f"up to {limit:.0f} s"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ from genserver.protocol.transport import lookup
 from genserver.server import Server
 
 from ..support.ports import free_from
-from ..support.servers import Serve
+from ..support.servers import PATIENCE, SUPPORT, Serve
 
 #: Addresses of this host: as good as three.
 HOSTS = ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
@@ -117,6 +119,32 @@ def test_an_address_that_does_not_answer_is_left_out_after_the_limit(
     behind[:] = HOSTS[1:2]
     with pytest.raises(Unreachable, match=f"tcp://{HOSTS[1]}:{port} within"):
         Client(name(port), connect_timeout=1.0)
+
+
+def test_a_server_that_was_stopped_and_keeps_its_address_is_left_out(
+    serve: Serve, start: Start, port: int, behind: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its goodbye said that it may return; a pass that begins waits for it no longer than for any
+    other, alone or beside others."""
+    caplog.set_level(logging.INFO, "genserver")
+    start(HOSTS[0])
+    with subprocess.Popen(
+        [sys.executable, "-m", "genserver.server", "serve", "generators:numbered", "--workers", "1",
+         "--bind", f"tcp://{HOSTS[1]}:{port}"],
+        cwd=SUPPORT, stdout=subprocess.PIPE,
+    ) as second:  # fmt: skip
+        assert second.stdout is not None
+        second.stdout.readline()
+        behind += HOSTS[:2]
+        with Client(name(port), connect_timeout=1.0) as client:
+            assert len(list(client)) == 20
+            second.terminate()
+            assert second.wait(PATIENCE) == 0
+            assert len(list(client)) == 20
+            assert f"tcp://{HOSTS[1]}:{port} is not ready: left out of this pass" in caplog.text
+            del behind[0]
+            with pytest.raises(Unreachable, match=r"stopped by SIGTERM|connection refused"):
+                list(client)
 
 
 def test_a_newcomer_that_serves_something_else_is_left_out(
