@@ -18,7 +18,7 @@ from .messages import ErrorCode, Status, WorkerStatus
 
 __all__ = [
     "GIVE_UP_AFTER", "PRESENCE", "Abandon", "Action", "GiveUp", "News", "Presence", "Renew",
-    "Resume", "Say", "Watch",
+    "Resume", "Say", "Watch", "difference",
 ]  # fmt: skip
 
 #: Silence and absence, new links included, after which a peer is given up (design 8), in seconds.
@@ -144,7 +144,7 @@ class Watch:
         if status.state != "ready":
             return []  # it starts; or it failed, and says goodbye next
         assert self.status is not None  # it was here before
-        changed = _difference(self.status, status)
+        changed = difference(self.status, status)
         if changed is not None:
             return [GiveUp(ServerChanged(self._endpoint, *changed))]
         self.status, self._another = status, False
@@ -357,7 +357,7 @@ class Watch:
         return self.status.workers[worker]
 
 
-def _difference(before: Status, now: Status) -> tuple[str, str, str] | None:
+def difference(before: Status, now: Status) -> tuple[str, str, str] | None:
     """What another life of a server does not serve as the last one did: its name, then, now."""
     pairs = {
         "the generator": (before.generator, now.generator),

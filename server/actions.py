@@ -9,7 +9,8 @@ from .exit_codes import ExitCode
 from .reports import Command
 
 __all__ = [
-    "Abort", "Action", "Begin", "DumpStacks", "Kill", "Publish", "Ready", "Say", "Spawn", "Tell",
+    "Abort", "Action", "Begin", "DumpStacks", "Forget", "Kill", "Publish", "Ready", "Say", "Spawn",
+    "StartOver", "Tell", "Terminate",
 ]  # fmt: skip
 
 
@@ -53,6 +54,29 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Terminate:
+    """Have a worker and what it started leave what they do, by SIGTERM."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """These files of Python changed: remove what Python keeps of them compiled, since it tells
+    versions of one size apart by the second alone."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StartOver:
+    """Be another server at the same socket: who is connected is told the reason and that it
+    returns."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Publish:
     """Send the status to the trainers."""
 
@@ -77,4 +101,7 @@ class Abort:
     text: str
 
 
-Action = Begin | Spawn | Tell | DumpStacks | Kill | Publish | Ready | Say | Abort
+Action = (
+    Begin | Spawn | Tell | DumpStacks | Kill | Terminate | Forget | StartOver | Publish | Ready
+    | Say | Abort
+)  # fmt: skip

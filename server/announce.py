@@ -12,11 +12,14 @@ if TYPE_CHECKING:
 __all__ = ["start_up_lines"]
 
 
-def start_up_lines(endpoint: Endpoint, status: Status) -> str:
-    """What is served where, and the trainer's line to paste."""
+def start_up_lines(
+    endpoint: Endpoint, status: Status, watched: tuple[str, ...] | None = None
+) -> str:
+    """What is served where, and the trainer's line to paste; which folders are ``watched``."""
     workers = len(status.workers)
     return (
         f"genserver: {status.generator} at {endpoint} with {workers} "
         f"worker{'s' if workers > 1 else ''}, element {status.spec}\n"
         f'  dataset = genserver.client.from_server("{endpoint}")'
+        + ("" if watched is None else f"\n  reloads what changes in {' and '.join(watched)}")
     )

@@ -145,10 +145,24 @@ def _serve(options: argparse.Namespace) -> ExitCode:
         max_restarts=options.max_restarts,
         item_timeout=options.item_timeout,
         max_items=options.max_items,
+        reload=_watched(options),
     )
     if config.workers == 0:
         return _serve_in_process(options, config)
     return _serve_in_workers(options, config)
+
+
+def _watched(options: argparse.Namespace) -> tuple[str, ...] | None:
+    """The folders whose changes reload the code, if any do."""
+    if not options.reload:
+        if options.reload_dir:
+            raise ConfigError("--reload-dir is for --reload: give both", ExitCode.USAGE)
+        return None
+    from .watched import watched_folders
+    from .watcher import check_installed
+
+    check_installed()
+    return watched_folders(options.target, options.reload_dir)
 
 
 def _serve_in_workers(options: argparse.Namespace, config: ServeConfig) -> ExitCode:
@@ -164,7 +178,8 @@ def _serve_in_workers(options: argparse.Namespace, config: ServeConfig) -> ExitC
 
         printer = Printer()
         supervisor = Supervisor(
-            config, launcher, announce=_announcer(options, printer.say), printer=printer,
+            config, launcher, announce=_announcer(options, printer.say, config.reload),
+            printer=printer,
             stop_at_eof=options.stop_at_eof,
         )  # fmt: skip
         try:
@@ -174,11 +189,13 @@ def _serve_in_workers(options: argparse.Namespace, config: ServeConfig) -> ExitC
 
 
 def _announcer(
-    options: argparse.Namespace, say: Callable[[str], None]
+    options: argparse.Namespace,
+    say: Callable[[str], None],
+    watched: tuple[str, ...] | None = None,
 ) -> Callable[[Endpoint, Status], None]:
     def announce(endpoint: Endpoint, status: Status) -> None:
         if not options.quiet:
-            say(start_up_lines(endpoint, status))
+            say(start_up_lines(endpoint, status, watched))
         if options.ready_fd is not None:
             os.write(options.ready_fd, f"{endpoint}\n".encode())
 

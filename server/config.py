@@ -77,6 +77,8 @@ class ServeConfig:
     item_timeout: float | None = None
     #: Elements after which a worker is replaced; None for never.
     max_items: int | None = None
+    #: The folders in which changed code replaces all workers; None for no such thing.
+    reload: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.workers is not None and not 0 <= self.workers <= MAX_WORKERS:
@@ -124,6 +126,12 @@ class ServeConfig:
             "--max-items replaces workers, and --recovery none makes that an error": (
                 self.recovery == "none" and self.max_items is not None
             ),
+            "--reload replaces worker processes, and --workers 0 has none": (
+                self.workers == 0 and self.reload is not None
+            ),
+            "--reload replaces workers, and --recovery none makes that an error": (
+                self.recovery == "none" and self.reload is not None
+            ),
         }
         for text, applies in wrong.items():
             if applies:
@@ -161,6 +169,7 @@ def make_config(
     max_restarts: int | None = None,
     item_timeout: float | None = None,
     max_items: int | None = None,
+    reload: tuple[str, ...] | None = None,
 ) -> ServeConfig:
     """From what a user wrote; `ConfigError` with `ExitCode.USAGE` for what cannot be read."""
     try:
@@ -191,6 +200,7 @@ def make_config(
         max_restarts=DEFAULT_RESTARTS if max_restarts is None else max_restarts,
         item_timeout=item_timeout,
         max_items=max_items,
+        reload=reload,
     )
 
 

@@ -26,12 +26,22 @@ from .reports import Bound, Failed, Found, Leaving, Loaded, Report, Search, UseS
 from .settled import Settled, settle, unseeking
 from .stalls import Reading, StallWatch
 
-__all__ = ["Fleet"]
+__all__ = ["Fleet", "LONGEST_CAUSE", "Place", "room_for_causes"]
 
 #: Seconds within one element until a worker is shown as stalled, and until its stacks are printed.
 STALLED_AFTER, DUMP_AFTER = 10.0, 60.0
 #: The most that the status tells of a worker's death, and what telling anything takes, in bytes.
 LONGEST_CAUSE, CAUSE_HEAD = 400, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a worker takes over from an earlier fleet of the same server: which life its first
+    process is, the port that the last one had bound, what is lost so far."""
+
+    life: int = 0
+    port: int = 0
+    lost: int = 0
 
 
 @dataclass(slots=True)
@@ -69,6 +79,8 @@ class Fleet:
     cores: int
     host: str
     workers: list[_Worker] = field(default_factory=list)
+    #: By worker, where another fleet was before this one.
+    places: Mapping[int, Place] = field(default_factory=dict)
     spec: ElementSpec | None = None
     #: What is known of the terms.
     settled: Settled = field(default_factory=lambda: Settled(0, "", -2))
@@ -178,7 +190,7 @@ class Fleet:
     def status(self) -> Status:
         """What trainers and `probe` are told."""
         dead = sum(bool(worker.cause) for worker in self.workers)
-        room = min(LONGEST_CAUSE, MAX_CAUSE // 2 // max(1, dead) - CAUSE_HEAD)
+        room = room_for_causes(dead)
         return Status(
             state=self.state, generator=self.config.target, sharding=self.settled.sharding,
             seed=self.config.seed, cardinality=self.settled.length, host=self.host, spec=self.spec,
@@ -195,8 +207,11 @@ class Fleet:
         )  # fmt: skip
 
     def _spawn(self) -> Spawn:
-        self.workers.append(_Worker(len(self.workers), Lives(self.config.max_restarts)))
-        return Spawn(len(self.workers) - 1)
+        index = len(self.workers)
+        place = self.places.get(index, Place())
+        lives = Lives(self.config.max_restarts, place.life)
+        self.workers.append(_Worker(index, lives, port=place.port, lost=place.lost))
+        return Spawn(index, place.life, place.port)
 
     def _retry(self, worker: _Worker, restart: Restart, now: float) -> list[Action]:
         worker.state = next_state(worker.state, WorkerEvent.RETRY)
@@ -245,7 +260,7 @@ class Fleet:
 
     def _loaded(self, worker: _Worker, report: Loaded, now: float) -> list[Action]:
         worker.state = next_state(worker.state, WorkerEvent.LOADED)
-        if worker.lives.life:
+        if self.ready:
             return self._ready_again(worker, now)
         actions = self._decide(report) if worker.index == 0 and not self.stopping else []
         if self.spec is not None:
@@ -340,7 +355,7 @@ class Fleet:
         """Whether every worker is ready by now, and where there are stages, has something."""
         if self.ready or not all(w.state is WorkerState.READY for w in self.workers):
             return []
-        if self._staged and not all(w.warm or w.lives.life for w in self.workers):
+        if self._staged and not all(w.warm for w in self.workers):
             return []
         self.ready = True
         return [Ready(), Publish()]
@@ -359,3 +374,8 @@ class Fleet:
             for worker in self.workers
             if worker.state is WorkerState.LOADED and not (worker.warm or worker.warming)
         ]
+
+
+def room_for_causes(workers: int) -> int:
+    """How many bytes the status may tell of each of so many workers' deaths."""
+    return min(LONGEST_CAUSE, MAX_CAUSE // 2 // max(1, workers) - CAUSE_HEAD)

@@ -130,6 +130,7 @@ def _add_serve(commands: Any, run: Run) -> None:
         "connect",
     )  # fmt: skip
     _add_supervision(serve)
+    _add_development(serve)
     _add_surroundings(serve)
 
 
@@ -177,6 +178,21 @@ def _add_supervision(serve: Any) -> None:
     group.add_argument(
         "--max-items", type=int, metavar="N",
         help="replace a worker after N elements, for generators that leak (default: never)",
+    )  # fmt: skip
+
+
+def _add_development(serve: Any) -> None:
+    group = serve.add_argument_group("while the code is being written")
+    group.add_argument(
+        "--reload", action="store_true",
+        help="when a Python file changes, replace all workers: trainers stay connected, and go on "
+        "with the new code; code that does not start waits for its next change "
+        "(pip install 'genserver-data[reload]')",
+    )  # fmt: skip
+    group.add_argument(
+        "--reload-dir", action="append", default=[], metavar="DIR",
+        help="watch this folder, may be given several times (default: the generator's and the "
+        "current one)",
     )  # fmt: skip
 
 

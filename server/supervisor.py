@@ -28,7 +28,21 @@ from genserver.protocol.transport.platform import (
 from genserver.protocol.transport.safety import check_safe
 from genserver.protocol.transport.sockets import Router, close_context
 
-from .actions import Abort, Action, Begin, DumpStacks, Kill, Publish, Ready, Say, Spawn, Tell
+from .actions import (
+    Abort,
+    Action,
+    Begin,
+    DumpStacks,
+    Forget,
+    Kill,
+    Publish,
+    Ready,
+    Say,
+    Spawn,
+    StartOver,
+    Tell,
+    Terminate,
+)
 from .config import ConfigError, ServeConfig
 from .exit_codes import ExitCode
 from .fleet import Fleet
@@ -40,7 +54,9 @@ from .spawn import WorkerProcess, describe_exit
 from .stalls import tick_for
 
 if TYPE_CHECKING:
+    from .reloading import Reloading
     from .upstream import UpstreamServer
+    from .watcher import Watcher
 
 __all__ = ["Supervisor"]
 
@@ -79,7 +95,8 @@ class Supervisor:
         self._printer = printer
         self._stop_at_eof = stop_at_eof
         self._readers: dict[int, tuple[OutputReader, ...]] = {}
-        self._fleet = Fleet(config, usable_cores(), host_id())
+        self._fleet: Fleet | Reloading = _make_fleet(config)
+        self._watcher: Watcher | None = None
         self._processes: dict[int, WorkerProcess] = {}
         self._loop = Loop()
         self._loop.tick_every = tick_for(config.item_timeout, SHORTEST_TICK, TICK_SECONDS)
@@ -123,7 +140,10 @@ class Supervisor:
         if self._stop_at_eof:
             self._loop.add(_STDIN, self._read_stdin)
         try:
-            self._execute(self._fleet.start())
+            if self._config.reload is None:
+                self._execute(self._fleet.start())
+            else:
+                self._watch(self._config.reload)
             self._loop.run()
         finally:
             # The end is under way: a second Ctrl-C must not stop the clean-up half-way.
@@ -153,6 +173,15 @@ class Supervisor:
                 self._processes[action.index].dump_stacks()
             elif isinstance(action, Kill):
                 self._processes[action.index].signal_group(signal.SIGKILL)
+            elif isinstance(action, Terminate):
+                self._processes[action.index].signal_group(signal.SIGTERM)
+            elif isinstance(action, Forget):
+                from .watched import forget_compiled  # most servers keep their code
+
+                forget_compiled(action.paths)
+            elif isinstance(action, StartOver):
+                assert self._control is not None  # made before the first action
+                self._control.start_over(_incarnation(), action.reason)
             elif isinstance(action, Say):
                 self._printer.say(f"genserver: {action.text}", error=True)
             elif isinstance(action, Abort):
@@ -171,6 +200,27 @@ class Supervisor:
             self._loop.call(lambda: self._execute(self._fleet.upstream_failed(code, text)))
 
         self._upstream = UpstreamServer(self._config, action.options, ready=ready, failed=failed)
+
+    def _watch(self, folders: tuple[str, ...]) -> None:
+        """Start the workers once the code that they read is watched."""
+        from .reloading import Reloading
+        from .watcher import Watcher
+
+        fleet = self._fleet
+        assert isinstance(fleet, Reloading)  # as `_make_fleet` has it
+
+        def reload(paths: set[str]) -> None:
+            self._execute(fleet.changed(paths, time.monotonic()))
+            self._loop.hurry(fleet.due)
+
+        self._watcher = Watcher(
+            folders,
+            begun=lambda: self._loop.call(lambda: self._execute(fleet.start())),
+            changed=lambda paths: self._loop.call(lambda: reload(paths)),
+            failed=lambda text: self._loop.call(
+                lambda: self._execute([Abort(ExitCode.CONFIG, text)])
+            ),
+        )
 
     def _spawn(self, spawn: Spawn) -> None:
         index = spawn.index
@@ -286,8 +336,7 @@ class Supervisor:
                 reader.tick(now)
         while self._ladder and self._ladder[0][0] <= now:
             self._ladder.pop(0)[1]()
-        if self._ladder:
-            self._loop.hurry(self._ladder[0][0])
+        self._loop.hurry(self._ladder[0][0] if self._ladder else self._fleet.due)
 
     def _signal_all(self, number: signal.Signals) -> None:
         if number is signal.SIGKILL and self._processes and self._exit is ExitCode.OK:
@@ -298,6 +347,8 @@ class Supervisor:
     def _clean_up(self, router: Router) -> None:
         for process in self._processes.values():
             process.signal_group(signal.SIGKILL)
+        if self._watcher is not None:
+            self._watcher.stop()
         if self._upstream is not None:
             self._upstream.stop()
         if self._control is not None:
@@ -307,6 +358,14 @@ class Supervisor:
         self._guard.close()
         self._loop.close()
         close_context()
+
+
+def _make_fleet(config: ServeConfig) -> Fleet | Reloading:
+    if config.reload is None:
+        return Fleet(config, usable_cores(), host_id())
+    from .reloading import Reloading  # most servers keep their code
+
+    return Reloading(config, usable_cores(), host_id(), os.getcwd())
 
 
 def _incarnation() -> int:

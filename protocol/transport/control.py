@@ -72,6 +72,15 @@ class ControlEnd(Bound):
             if link.state is LinkState.READY:
                 self._say(peer, self._goodbye, now)
 
+    def start_over(self, incarnation: int, reason: str) -> None:
+        """Be another server from now on, at the same socket: those who are here say HELLO again,
+        and find out that it is another one."""
+        self._incarnation = incarnation
+        now = time.monotonic()
+        for peer, link in list(self._links.items()):
+            if link.state is LinkState.READY:
+                self._say(peer, GoAway(reason, returns=True), now)
+
     def _hello(self, peer: bytes, hello: Hello, now: float) -> None:
         if hello.magic != MAGIC or not compatible(hello.major):
             text = refusal_of(hello.major)

@@ -21,6 +21,7 @@ IMPURE = {
 PURE = [
     *sorted(p for p in (ROOT / "protocol").glob("*.py")),
     ROOT / "server" / "fleet.py", ROOT / "server" / "actions.py",
+    ROOT / "server" / "reloading.py",
     ROOT / "server" / "lifecycle.py", ROOT / "server" / "lives.py",
     ROOT / "server" / "stalls.py", ROOT / "server" / "rerun.py",
     ROOT / "server" / "output.py", ROOT / "server" / "announce.py",
@@ -47,6 +48,12 @@ def imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) + 1 - node.level] if node.level else []
             yield ".".join([*base, *([node.module] if node.module else [])])
+
+
+def tops_of(name: str) -> list[str]:
+    """The modules beside it that a file imports as soon as it is loaded itself."""
+    body = ast.parse((ROOT / name).read_text()).body
+    return [node.module or "" for node in body if isinstance(node, ast.ImportFrom) and node.level]
 
 
 def importers_of(module: str) -> list[str]:
@@ -76,6 +83,14 @@ def test_one_file_opens_sockets() -> None:
 def test_one_file_imports_tensorflow() -> None:
     """tensorflow is imported in client/tensorflow.py alone."""
     assert importers_of("tensorflow") == ["client/tensorflow.py"]
+
+
+def test_one_file_imports_the_library_that_watches() -> None:
+    """watchfiles is imported in server/watcher.py, which nobody loads without --reload."""
+    assert importers_of("watchfiles") == ["server/watcher.py"]
+    assert importers_of("genserver.server.watcher") == ["server/cli.py", "server/supervisor.py"]
+    tops = [node for path in ("cli", "supervisor") for node in tops_of(f"server/{path}.py")]
+    assert not {"watcher", "watched", "reloading"} & set(tops)
 
 
 def test_pure_modules_touch_no_socket_clock_or_thread() -> None:
