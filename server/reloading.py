@@ -146,10 +146,15 @@ class Reloading:
         self._ladder.clear()  # the shell has another
         self._fleet.stop()
 
+    @property
+    def ready(self) -> bool:
+        """Whether the present code serves."""
+        return self._fleet.ready and not (self._leaving or self._broken)
+
     def status(self) -> Status:
         """What trainers and `probe` are told."""
         away = self._leaving or self._broken
-        if not away and (self._fleet.ready or self._served is None):
+        if self.ready or not (away or self._served):
             return self._fleet.status()
         # The terms that trainers know, until it is sure that they hold; and no new life yet.
         known = self._served or self._fleet.status()

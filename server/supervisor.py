@@ -268,7 +268,9 @@ class Supervisor:
                 self._exit = ExitCode.INTERRUPTED if interrupted else ExitCode.TERMINATED
             self._stop(f"stopped by {signal.Signals(number).name}", drain=False)
         else:
-            self._stop("stopped by SIGTERM", drain=True)
+            # Whose code is being replaced makes nothing that is wanted.
+            drain = self._config.reload is None or self._fleet.ready
+            self._stop("stopped by SIGTERM", drain=drain)
 
     def _reap(self) -> None:
         for index, process in list(self._processes.items()):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from genserver.server.config import ConfigError
+from genserver.server.exit_codes import ExitCode
 from genserver.server.watched import (
     counts,
     described,
@@ -16,6 +17,7 @@ from genserver.server.watched import (
     outermost,
     watched_folders,
 )
+from genserver.server.watcher import check_installed
 
 
 @pytest.fixture
@@ -91,6 +93,17 @@ def test_changes_are_named_from_here_in_one_line() -> None:
     paths = [f"/code/{name}.py" for name in "abcde"]
     assert described(paths, "/code") == "a.py, b.py, c.py and 2 more"
     assert described(["/code/a.py", "/data/x.py"], "/code") == "a.py, /data/x.py"
+
+
+def test_a_missing_library_is_one_sentence_that_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before anything starts, with the code of what another start would not mend."""
+    check_installed()
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    with pytest.raises(ConfigError, match=r"pip install 'genserver-data\[reload\]'") as caught:
+        check_installed()
+    assert caught.value.code is ExitCode.CONFIG
 
 
 def test_what_python_compiled_is_forgotten(

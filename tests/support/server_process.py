@@ -109,8 +109,12 @@ class ServerProcess:
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
+        return self.signal(signal.SIGTERM)
+
+    def signal(self, number: signal.Signals) -> int:
+        """Have it end by a signal; the exit code."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        self._process.send_signal(number)
         return self._process.wait(PATIENCE)
 
     def said(self) -> str:
