@@ -106,9 +106,7 @@ def test_a_missing_library_is_one_sentence_that_says_how_to_get_it(
     assert caught.value.code is ExitCode.CONFIG
 
 
-def test_what_python_compiled_is_forgotten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_python_compiled_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two versions of one size and time are two versions; without it the second is not seen."""
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
