@@ -45,6 +45,8 @@ class Watcher:
         self._folders = folders
         self._begun, self._changed, self._failed = begun, changed, failed
         self._over = threading.Event()
+        #: Whether the present watch has lasted a turn, and any ever has.
+        self._lasts = self._told = False
         self._thread = threading.Thread(target=self._run, name="genserver-watch", daemon=True)
         self._thread.start()
 
@@ -54,18 +56,20 @@ class Watcher:
         self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
-        where = " and ".join(self._folders)
-        try:
-            self._watch()
-        except (OSError, RuntimeError) as error:  # both are the library's
-            if not self._over.is_set():
+        while not self._over.is_set():
+            self._lasts, why = False, "it ended"
+            try:
+                self._watch()
+            except (OSError, RuntimeError) as error:  # all that the library raises
+                why = str(error)
+            # Where files are polled, one that goes meanwhile ends the watch: watch again.
+            if not (self._lasts or self._over.is_set()):
+                where = " and ".join(self._folders)
                 self._failed(
-                    f"--reload cannot watch {where}: {error}; --reload-dir names fewer folders, "
-                    "and with WATCHFILES_FORCE_POLLING=true files are looked at from time to time"
+                    f"--reload cannot watch {where}: {why}; --reload-dir DIR watches less, and "
+                    "WATCHFILES_FORCE_POLLING=true in the environment does without the kernel"
                 )
-        else:
-            if not self._over.is_set():
-                self._failed(f"--reload does not watch {where} any more")
+                return
 
     def _watch(self) -> None:
         from watchfiles import Change, watch  # nobody else needs it
@@ -73,16 +77,15 @@ class Watcher:
         def ours(_change: Change, path: str) -> bool:
             return counts(path, self._folders)
 
-        begun = False
         for changes in watch(
             *self._folders, watch_filter=ours, debounce=LONGEST_MS, step=QUIET_MS,
             rust_timeout=TURN_MS, yield_on_timeout=True, stop_event=self._over,
-            raise_interrupt=False, ignore_permission_denied=True,
+            raise_interrupt=False,
         ):  # fmt: skip
             if self._over.is_set():
                 return
-            if not begun:
-                begun = True
+            if not self._told:
                 self._begun()
+            self._lasts = self._told = True
             if changes:
                 self._changed({path for _, path in changes})
