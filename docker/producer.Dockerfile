@@ -18,7 +18,7 @@ ARG REQUIREMENTS=""
 # Dependencies are a layer of their own, made again only when one of these two files changes.
 COPY pyproject.toml constraints.txt ./
 RUN --mount=type=secret,id=pip_conf --mount=type=secret,id=pip_ca \
-    python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' > needed.txt && \
+    python3 -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; print(*p["dependencies"], *p["optional-dependencies"]["reload"], sep="\n")' > needed.txt && \
     /opt/genserver/bin/pip install -r needed.txt ${REQUIREMENTS}
 COPY README.md ./
 COPY protocol protocol

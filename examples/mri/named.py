@@ -8,7 +8,9 @@ from cubes import cubes as cut
 from genserver.server import Worker
 
 
-def cubes(worker: Worker, size: int = 32, half: str = "back") -> Iterator[tuple[Volume, Label, str]]:
+def cubes(
+    worker: Worker, size: int = 32, half: str = "back"
+) -> Iterator[tuple[Volume, Label, str]]:
     """For ever, as a trainer that counts its producers wants them."""
     for volume, label in cut(worker, size, half):
         yield volume, label, platform.node()
