@@ -34,8 +34,7 @@ ARG CODE=examples/mri
 WORKDIR /code
 COPY ${CODE} ./
 USER 10001:10001
-# Python as process 1 never sees a SIGTERM that it has no handler for; SIGINT is Ctrl-C, which ends
-# training at once, also while it waits for data.
-STOPSIGNAL SIGINT
+# Run it with an init (compose.yaml: `init: true`): as process 1, Python would not see a SIGTERM that it
+# has no handler for, and no handler of Python's runs while TensorFlow waits.
 ENTRYPOINT ["python3"]
 CMD ["train_from.py"]
