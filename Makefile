@@ -16,7 +16,7 @@ SOAK_ARGS ?=
 # How long `make fuzz` gives the decoder other bytes.
 SECONDS ?= 600
 
-.PHONY: demo test lint unit portable soak fuzz docs bench bench-peers limits must-show tutorials \
+.PHONY: up docker-test demo test lint unit portable soak fuzz docs bench bench-peers limits must-show tutorials \
   exactly-once hosts clean help
 # Arguments of the benchmarks, e.g. make bench BENCH_ARGS="--workload small --plot bench.svg".
 BENCH_ARGS ?=
@@ -24,6 +24,8 @@ BENCH_ARGS ?=
 help:
 	@echo "make demo       the main job: train a segmentation network on real scans (3 minutes, installation included)"
 	@echo "make test       ruff, mypy --strict and the test suite"
+	@echo "make up         the MRI example in containers: builds, trains, stops; needs Docker with Compose 2"
+	@echo "make docker-test  that and more, proved on an engine; as root on Debian it brings its own (6 minutes)"
 	@echo "make portable   the suite's integration tests without what only Linux has"
 	@echo "make soak       the proofs that take minutes and gigabytes, then random faults"
 	@echo "                for 2 minutes; another time: make soak MINUTES=20"
@@ -42,6 +44,12 @@ demo: $(VENV)/.demo
 	$(BIN)/python examples/mri/train.py
 
 test: lint unit
+
+up:
+	@docker/up.sh
+
+docker-test:
+	@$(PYTHON) docker/proof/run.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

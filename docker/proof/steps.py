@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ MOST_MB = 250
 #: Most seconds of `docker compose stop`.
 MOST_STOP = 10.0
 PLAIN = "genserver-proof-plain"
+#: Whose processes the images run.
+USER = 10001
 
 
 def one_command(report: Report) -> None:
@@ -66,7 +69,7 @@ def images(report: Report) -> None:
         image = chosen[name]["image"]
         user = output(["docker", "inspect", "--format", "{{.Config.User}}", image])
         said = f"{_size(image) - base:.0f} MB over its base, user {user}"
-        report.must(f"{name} of the example: not root", user == "10001:10001", said)
+        report.must(f"{name} of the example: not root", user == f"{USER}:{USER}", said)
     asked = ["docker", "run", "--rm", "--network", "none", "--entrypoint", "python3", PLAIN, "-c"]
     code = "import importlib.util as u; print([n for n in ('tensorflow', 'pip') if u.find_spec(n)])"
     found = output([*asked, code])
@@ -197,8 +200,30 @@ def wrong_inputs(report: Report) -> None:
         report.must("a key that is none: exit code 78", code == 78, _sentence(said))
         code, said = Stack().attempt(*once, "producer", "named:volumes")
         report.must("a generator that is not there: exit code 78", code == 78, _sentence(said))
+        if os.geteuid() == 0:  # who may give files to others
+            _owners_of_secrets(report, once)
     finally:
         stack.run("down", "--volumes")
+
+
+def _owners_of_secrets(report: Report, once: Sequence[str]) -> None:
+    """What is taken below /run/secrets; that it was is seen from the next mistake being named."""
+    with tempfile.TemporaryDirectory(prefix="genserver-secret-") as folder:
+        secret = Path(folder, "secret")
+        shutil.copyfile(Path(os.environ["GENSERVER_KEYS"], "server", "secret.key"), secret)
+        mounted = ("--volume", f"{secret}:/run/secrets/other:ro")
+        named = ("--env", "GENSERVER_SECRET_KEY_FILE=/run/secrets/other")
+        for owner, mode, said in (
+            (0, 0o444, "has no 'volumes'"),
+            (USER, 0o400, "has no 'volumes'"),
+            (USER, 0o420, "others may read"),
+            (USER + 1, 0o444, "belongs to another user"),
+        ):
+            os.chown(secret, owner, owner)
+            os.chmod(secret, mode)
+            _, log = Stack().attempt(*once, *mounted, *named, "producer", "named:volumes")
+            sentence = _sentence(log)
+            report.must(f"a secret of user {owner}, mode {mode:o}", said in sentence, sentence)
 
 
 def nothing_left(report: Report) -> None:
