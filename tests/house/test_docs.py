@@ -64,9 +64,9 @@ def test_operations_lists_every_exit_code() -> None:
 @pytest.mark.parametrize(
     "folder",
     ["server", "client", "protocol", "protocol/transport", "benchmarks", "benchmarks/ways", "docs",
-     "docker/proof", "examples/mri", "examples/patches", "examples/first_hour", "examples/first_hour/before",
-     "examples/first_hour/after", "tests/first_hour",
-     "tests", "tests/benchmarks", "tests/faults", "tests/integration", "tests/house",
+     "docker/proof", "examples/mri", "examples/patches", "examples/first_hour",
+     "examples/first_hour/before", "examples/first_hour/after", "tests/first_hour", "tests",
+     "tests/benchmarks", "tests/faults", "tests/integration", "tests/house",
      "tests/protocol", "tests/server", "tests/client", "tests/support", "tests/fuzz",
      "tests/security", "tests/soak"],
 )  # fmt: skip
