@@ -178,7 +178,8 @@ def mirror() -> tuple[str, str]:
 
 def install(*packages: str) -> None:
     """With apt, where they are missing."""
-    missing = [p for p in packages if call(["dpkg", "-s", p]).returncode]
+    status = ["dpkg-query", "--show", "--showformat", "${db:Status-Status}"]
+    missing = [name for name in packages if call([*status, name]).stdout != "installed"]
     if missing:
         output(["apt-get", "update", "-q"], seconds=300)
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}

@@ -21,7 +21,7 @@ from pathlib import Path
 from engine import Engine, NoEngine
 from ground import BASE, make_base, pip_files
 from report import Report, Step
-from shell import output
+from shell import Failed, output
 from stack import PROJECT
 from steps import STEPS
 
@@ -45,6 +45,9 @@ def main() -> int:
     except NoEngine as error:
         print(f"docker-test: skipped: {error}")
         return 0
+    except Failed as error:
+        print(f"docker-test: {error}")
+        return 1
     if engine.folder is not None:
         left = engine.leavings()
         report.must("the engine that was started here is gone", not left, " ".join(left))
