@@ -132,6 +132,11 @@ class Engine:
     def _stop(self) -> None:
         if self._process is None or self.folder is None:
             return
+        if not self._ended():
+            # What a proof that was broken off left: the bridges would stay without their engine.
+            for one in call(["docker", "ps", "--all", "--quiet"]).stdout.split():
+                call(["docker", "rm", "--force", one])
+            call(["docker", "network", "prune", "--force"])
         self._process.terminate()
         try:
             self._process.wait(STOP_SECONDS)
