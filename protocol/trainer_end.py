@@ -38,12 +38,20 @@ from .messages import (
 )
 from .stream import Delivery, PulledStream
 from .tables import LinkState
-from .version import MEMORY
+from .telemetry import Snapshot, TrainerTotals
+from .version import MEMORY, TELEMETRY, agree
 
 __all__ = [
     "Broken", "Delivered", "Ended", "Event", "Failed", "Finished", "Forgotten", "Left", "Lost",
-    "Reborn", "Refused", "Suspect", "Told", "TrainerEnd", "Welcomed",
+    "Measured", "Reborn", "Refused", "Suspect", "Told", "TrainerEnd", "Welcomed",
 ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a supervisor says of its workers, every second."""
+
+    snapshot: Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,15 +152,19 @@ class Forgotten:
 
 Event = (
     Welcomed | Delivered | Ended | Finished | Failed | Refused | Left | Lost | Suspect | Told
-    | Reborn | Forgotten | Broken
+    | Reborn | Forgotten | Broken | Measured
 )  # fmt: skip
 
 
 class TrainerEnd:
     """State of one trainer session with one worker."""
 
-    def __init__(self, session: int, now: float) -> None:
+    def __init__(self, session: int, now: float, *, measures: bool = False) -> None:
+        """``measures``: the two ends are to tell each other what they measure."""
         self.session = session
+        self._features = (TELEMETRY,) if measures else ()
+        #: Whether the other end wants to know.
+        self.measured = False
         self.incarnation: int | None = None
         self.link = Link(Role.TRAINER, now)
         #: The number of the present link.
@@ -187,7 +199,8 @@ class TrainerEnd:
         self._answered = None
         self.link = Link(Role.TRAINER, now)
         self._announced = tuple(sorted(self._streams))
-        features = (MEMORY,) if memory else ()
+        self.measured = False
+        features = (*((MEMORY,) if memory else ()), *self._features)
         self._say(
             Hello(self.session, self.fence, self._announced, features=features, memory=memory), now
         )
@@ -265,7 +278,14 @@ class TrainerEnd:
             return [Refused(message)]
         if isinstance(message, GoAway):
             return [Left(message.reason, message.returns)]
+        if isinstance(message, Beat) and message.snapshot is not None:
+            return [Measured(message.snapshot)]
         return [Told(message)] if isinstance(message, Status) else []
+
+    def report(self, reading: TrainerTotals, now: float) -> None:
+        """Tell the other end, if it wants to know, how this one fares."""
+        if self.measured and self.link.state is LinkState.READY:
+            self._say(Beat(reading=reading), now)
 
     def tick(self, now: float) -> list[Event]:
         """Let time pass; call at least twice a second, and after a pause when what had arrived
@@ -303,6 +323,7 @@ class TrainerEnd:
     def _welcome(self, message: Welcome, now: float) -> list[Event]:
         events: list[Event] = []
         self._answered = message.incarnation
+        self.measured = TELEMETRY in agree(message.features, self._features)
         if self.incarnation not in (None, message.incarnation):
             self._held.update(self._streams)
             events.append(Reborn(message.incarnation))

@@ -141,6 +141,7 @@ class Runner:
 
     def _turn(self) -> None:
         work = self._exchange.next(IDLE_SECONDS)
+        self._page.meter.blocked(self._exchange.blocked_for)
         with self._visit():
             self._do(work)
 
@@ -329,7 +330,7 @@ class Runner:
     def _finish(self, job: Job, failure: Failure | None = None) -> None:
         self._close(self._runs.pop(job.key, None))
         if failure is not None:
-            _log(failure, job.opening.epoch)
+            self._page.meter.failed(_log(failure, job.opening.epoch))
         self._give_back()
         self._exchange.finish(job, failure)
         self._sweep()
@@ -389,11 +390,12 @@ def _whole(rows: int, step: int) -> int:
     return -(-rows // step) * step
 
 
-def _log(failure: Failure, epoch: int) -> None:
-    """One line for the server's terminal; the trainer is told the rest."""
+def _log(failure: Failure, epoch: int) -> str:
+    """One line for the server's terminal, and what it says; the trainer is told the rest."""
     first_line = failure.text.partition("\n")[0]
     what = f"{failure.kind}: {first_line}" if first_line else failure.kind
     logger.error("%s [epoch %d, element %d]", what, epoch, failure.element)
+    return what
 
 
 class StopRequested(BaseException):

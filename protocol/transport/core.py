@@ -12,6 +12,7 @@ import logging
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
@@ -27,9 +28,11 @@ from ..errors import (
 )
 from ..handshake import Trouble, rejected
 from ..keys import TrainerKeys
+from ..link import BEAT_EVERY
 from ..messages import Error, Fail, Status
 from ..spec import ElementSpec
 from ..stream import Delivery
+from ..telemetry import Snapshot
 from ..trainer_end import (
     Broken,
     Delivered,
@@ -40,6 +43,7 @@ from ..trainer_end import (
     Forgotten,
     Left,
     Lost,
+    Measured,
     Reborn,
     Refused,
     Suspect,
@@ -54,6 +58,7 @@ from .loop import Loop
 from .peer_link import PeerLink
 from .platform import has_ipc, host_id
 from .process import on_interrupt
+from .usage import Usage, totals
 
 __all__ = ["Core"]
 
@@ -61,6 +66,8 @@ logger = logging.getLogger("genserver")
 
 #: A server says its STATUS right after WELCOME. Who has not after so long (seconds) is a worker.
 STATUS_WITHIN = 2.0
+#: Of the last so many seconds there are snapshots.
+SNAPSHOTS = 11
 #: A connection that nobody uses is kept so long (seconds): the next epoch starts at once.
 GRACE = 2.0
 
@@ -105,6 +112,10 @@ class Core:
         self._workers: dict[int, _Worker] = {}
         self._buffers = BufferPool()
         self._explained = False
+        #: What its readers do, and when the server was told of that; what it says of itself.
+        self.usages: list[Usage] = [Usage()]
+        self._reported = 0.0
+        self.snapshots: deque[Snapshot] = deque(maxlen=SNAPSHOTS)
         self._forget_signals = on_interrupt(self._interrupt, self._crashed)
         loop.call(self._start)
 
@@ -154,6 +165,15 @@ class Core:
             return False
         return peer.link.borrowed + self._buffers.held / len(self._workers) > limit
 
+    def follow(self, usage: Usage) -> None:
+        self.usages.append(usage)
+
+    def follow_no_more(self, usage: Usage) -> None:
+        """What it counted still counts."""
+        if usage in self.usages:
+            self.usages.remove(usage)
+            self.usages[0].add(usage)
+
     def deal(self, worker: int, stream: int, item: int) -> None:
         peer = self._workers.get(worker)
         if peer is not None:
@@ -184,6 +204,7 @@ class Core:
             spec=lambda _: None,
             buffers=self._buffers,
             keys=self._keys,
+            measures=True,
         )
         self._control.link()
         self.loop.every_tick(self._tick)
@@ -196,6 +217,10 @@ class Core:
         if self._ended:
             return  # a link was lost just now, and nobody uses it
         self._buffers.tick(now)
+        if now - self._reported >= BEAT_EVERY:
+            self._reported = now
+            self._control.end.report(totals(self._session, self.usages), now)
+            self._control.flush()
         heard = {index: worker.link.end.heard for index, worker in self._workers.items()}
         wanted = [index for index, worker in self._workers.items() if worker.consumers]
         if self.error is None:
@@ -270,6 +295,8 @@ class Core:
             return
         if isinstance(event, Told):
             self._act(self._watch.told(event.status, now))
+        elif isinstance(event, Measured):
+            self._remember(event.snapshot)
         elif isinstance(event, Welcomed):
             self._welcomed = True
         elif isinstance(event, Refused):
@@ -290,6 +317,11 @@ class Core:
         with self.changed:
             self.absence = self._watch.absence(now)
             self.changed.notify_all()
+
+    def _remember(self, snapshot: Snapshot) -> None:
+        if self.snapshots and snapshot.at < self.snapshots[-1].at:
+            self.snapshots.clear()  # another life of the server counts from nothing
+        self.snapshots.append(snapshot)
 
     def _on_worker(self, worker: int, event: Event) -> None:
         consumers = self._workers[worker].consumers
