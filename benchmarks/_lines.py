@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 
 from _case import PEERS, make_case
 from _figures import ratios, spread
+from _report import number
 from _rounds import Contestant, Outcome, contestant, reference
 from _workloads import WORKLOADS
 
+#: Of the table of lines.
+HEADINGS = ("line", "figure", "min - max", "wanted", "met", "note")
 #: Slots of the bare loops that copy: as many of this size as a worker of genserver has.
 SLOTS, SCAN_SLOTS = 8, 4
 
@@ -82,6 +85,14 @@ def verdict(
     all_ = spread(values)
     met = all_.median <= limit if at_most else all_.median >= limit
     return Verdict(text, wanted, all_.median, all_.low, all_.high, met, note)
+
+
+def cells(one: Verdict) -> tuple[str, ...]:
+    """A line's row under `HEADINGS`."""
+    if one.figure is None or one.low is None or one.high is None:
+        return (one.text, "none", "", one.wanted, "no", one.note)
+    span = f"{number(one.low)} - {number(one.high)}"
+    return (one.text, number(one.figure), span, one.wanted, "yes" if one.met else "no", one.note)
 
 
 def _way(name: str, workload: str, way: str, batching: str = "", batch: int | None = None) -> Entry:

@@ -33,9 +33,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from _lines import GROUPS, Group, Verdict, judge, verdict
+from _lines import GROUPS, HEADINGS, Group, Verdict, cells, judge, verdict
 from _process import ProcessFailed
-from _report import columns, describe_host, host_lines, number, write_json
+from _report import columns, describe_host, host_lines, write_json
 from _rounds import alternate, progress
 from _spin import calibrate
 from _start import seconds_to_first
@@ -43,7 +43,6 @@ from bench import add_conditions
 
 #: The line that has no slices.
 START, START_TIMES, START_SECONDS = "first", 5, 0.5
-HEADINGS = ("line", "figure", "min - max", "wanted", "met", "note")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if START in options.only:
         verdicts.append(_start())
     progress("")
-    print(f"\n{columns(HEADINGS, [_cells(one) for one in verdicts])}")
+    print(f"\n{columns(HEADINGS, [cells(one) for one in verdicts])}")
     if options.json is not None:
         write_json(options.json, host, verdicts, repeats=options.repeats)
     return sum(not one.met for one in verdicts)
@@ -82,13 +81,6 @@ def _start() -> Verdict:
     except ProcessFailed as reason:
         return Verdict(text, wanted, None, None, None, False, str(reason))
     return verdict(text, wanted, times, START_SECONDS)
-
-
-def _cells(one: Verdict) -> tuple[str, ...]:
-    if one.figure is None or one.low is None or one.high is None:
-        return (one.text, "none", "", one.wanted, "no", one.note)
-    span = f"{number(one.low)} - {number(one.high)}"
-    return (one.text, number(one.figure), span, one.wanted, "yes" if one.met else "no", one.note)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

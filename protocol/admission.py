@@ -132,9 +132,11 @@ class Admission:
         return any(line.pending or not line.greeted for line in lines)
 
     def tick(self, now: float, received: Mapping[int, int], *, drained: bool) -> list[Cut]:
-        """Let time pass. ``received`` are the bytes that the system received of connections since
-        they began; ``drained`` says whether all whole messages among them were handed on."""
+        """Let time pass, after all news of connections was heard. ``received`` are the bytes that
+        the system received of connections since they began; ``drained`` says whether all whole
+        messages among them were handed on."""
         limit = MAX_PENDING if drained else MAX_PENDING + MAX_QUEUE
+        self._forget_the_late()
         cuts: list[Cut] = []
         for connection, line in self._lines.items():
             if line.cut:
@@ -146,6 +148,12 @@ class Admission:
             elif not line.greeted and now - line.since >= GREETING_SECONDS:
                 cuts += self._end(connection, f"no HELLO within {GREETING_SECONDS:.0f} s")
         return cuts + (self._relieve() if drained else [])
+
+    def _forget_the_late(self) -> None:
+        """Messages without news of their connection came after its end: the next one with that
+        number is another's, and must not be cut for what this one said last."""
+        for connection in [c for c, line in self._lines.items() if line.early]:
+            self.gone(connection)
 
     def _relieve(self) -> list[Cut]:
         """Many small pieces are as much as a large one: those who hold most of it end."""

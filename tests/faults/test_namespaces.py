@@ -1,16 +1,17 @@
-"""The other host is reached over its cable, and each rule does to packets what it says."""
+"""Other hosts are reached over their cables, and what is done to them does what it says."""
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 
-from ..support.namespaces import IN, OUT, Host, host, why_not
+from ..support.namespaces import IN, OUT, Host, Network, host, network, why_not
 from ..support.processes import eventually
 
 pytestmark = [
@@ -127,3 +128,95 @@ def test_a_host_leaves_nothing(other: Host) -> None:
     assert gone.name not in names
     assert other.name in names
     assert eventually(lambda: gone._cable not in links())  # the kernel takes its time
+
+
+@pytest.fixture(scope="module")
+def several() -> Iterator[Network]:
+    """Three hosts at a switch, and this one."""
+    with network(3, here=True) as made:
+        yield made
+
+
+def reached(host: Host, *, by: Host | None = None) -> socket.socket:
+    """A connection to a host that listens, by another one or from here: its end, which has got a
+    byte."""
+    with host.entered():
+        listening = socket.create_server((host.address, 0))
+    with listening, by.entered() if by else nullcontext():
+        end = socket.create_connection(listening.getsockname(), timeout=5)
+        with listening.accept()[0] as there:
+            there.sendall(b"x")
+            assert end.recv(1) == b"x"
+            return end
+
+
+def test_hosts_at_a_switch_reach_each_other_and_this_one(several: Network) -> None:
+    """Each by its own address, and each with a loopback interface of its own."""
+    first, second, third = several.hosts
+    for host_, by in ((first, second), (second, third), (third, None)):
+        with reached(host_, by=by) as end:
+            assert end.getsockname()[0] == (by.address if by else several.here)
+    with first.entered():
+        listening = socket.create_server(("127.0.0.1", 0))
+    with listening, second.entered(), pytest.raises(ConnectionRefusedError):
+        socket.create_connection(listening.getsockname(), timeout=5)
+
+
+def test_what_is_done_to_one_host_leaves_the_others(several: Network) -> None:
+    """A cut one is silent for everybody, and they hear each other."""
+    first, second, third = several.hosts
+    first.drop()
+    with first.entered():
+        listening = socket.create_server((first.address, 0))
+    with listening, second.entered(), pytest.raises(TimeoutError):
+        socket.create_connection(listening.getsockname(), timeout=0.3)
+    reached(third, by=second).close()
+    first.heal()
+    reached(first, by=second).close()
+
+
+def test_a_host_without_power_takes_its_processes_along_and_remembers_nothing(
+    several: Network,
+) -> None:
+    """Nobody hears of it; when it is on again it has its address, and resets what was connected."""
+    lost, other, _ = several.hosts
+    with lost.entered():
+        process = subprocess.Popen(["sleep", "60"])
+        listening = socket.create_server((lost.address, 0))
+    with other.entered():
+        end = socket.create_connection(listening.getsockname(), timeout=5)
+    with listening, end:
+        lost.power_off()
+        assert process.wait(5) == -signal.SIGKILL
+        assert silent(end)
+        lost.power_on()
+        end.sendall(b"still there?")
+        with pytest.raises(ConnectionResetError):
+            end.recv(1)
+    reached(lost, by=other).close()
+
+
+def test_a_network_leaves_nothing() -> None:
+    """Neither its namespaces nor our cable, nor what runs in its hosts, also when a test fails."""
+
+    def there() -> str:
+        return "".join(
+            subprocess.run(["ip", *what], capture_output=True, text=True, check=True).stdout
+            for what in (["netns"], ["-o", "addr"])
+        )
+
+    processes = []
+
+    def fail() -> None:
+        with network(1, here=True) as gone:
+            names.extend([gone.hosts[0].name, gone.here])
+            assert all(name in there() for name in names)
+            with gone.hosts[0].entered():
+                processes.append(subprocess.Popen(["sleep", "60"]))
+            raise InterruptedError
+
+    names: list[str] = []
+    with pytest.raises(InterruptedError):
+        fail()
+    assert not any(name in there() for name in names)
+    assert processes[0].wait(5) == -signal.SIGKILL

@@ -149,6 +149,19 @@ def test_a_descriptor_that_is_used_again_begins_anew() -> None:
     assert admission.tick(5.0, {1: MAX_PENDING}, drained=True) == []
 
 
+def test_a_goodbye_that_is_read_after_its_connection_ended_harms_nobody() -> None:
+    """Whoever has its number next is not cut for being silent, at once or much later."""
+    admission = greeted(1)
+    admission.gone(1)
+    assert admission.arrived(1, 100, 1.0)
+    for now in (1.1, 2 * GREETING_SECONDS):
+        assert admission.tick(now, {1: 100}, drained=True) == []
+    assert not admission.wary
+    admission.accepted(1, 30.0)
+    assert admission.tick(30.0 + GREETING_SECONDS / 2, {}, drained=True) == []
+    assert admission.arrived(1, 100, 36.0)
+
+
 def test_news_that_come_late_are_no_new_connection() -> None:
     """Its second message does not make it early again."""
     admission = greeted(1)

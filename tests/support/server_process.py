@@ -24,6 +24,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from genserver.protocol.endpoint import parse_endpoint
+
 from .processes import PATIENCE, SUPPORT, alive, eventually, processes_of
 
 __all__ = ["ServerProcess", "free_ports", "supports"]
@@ -40,12 +42,14 @@ class ServerProcess:
 
     def __init__(
         self, target: str, *, workers: int, arguments: Mapping[str, Any] | None = None,
-        options: Sequence[str] = (),
+        options: Sequence[str] = (), bind: str = "",
     ) -> None:  # fmt: skip
-        """``options`` are further words of the command line."""
+        """``options`` are further words of the command line; without ``bind`` it listens at free
+        ports of the loopback interface."""
         self.workers = workers
-        self.ports = free_ports(workers + 1)
-        self.endpoint = f"tcp://127.0.0.1:{self.ports[0]}"
+        self.endpoint = bind or f"tcp://127.0.0.1:{free_ports(workers + 1)[0]}"
+        first = parse_endpoint(self.endpoint).port
+        self.ports = list(range(first, first + workers + 1))
         self._target = target
         self._command = ["--bind", self.endpoint, "--workers", str(workers)]
         for name, value in (arguments or {}).items():
