@@ -11,13 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
-    "MAX_ERROR", "MAX_TRAINERS", "UNKNOWN", "Snapshot", "Span", "TrainerSpan", "TrainerTotals",
-    "WorkerSpan", "WorkerTotals",
+    "MAX_ERROR", "MAX_ERRORS", "MAX_TRAINERS", "UNKNOWN", "Snapshot", "Span", "TrainerSpan",
+    "TrainerTotals", "WorkerSpan", "WorkerTotals",
 ]  # fmt: skip
 
-#: Trainers that one snapshot tells of, and bytes that it quotes of a worker's error: 512 workers
-#: without errors and as many trainers as this fit into one header.
-MAX_TRAINERS, MAX_ERROR = 64, 120
+#: Trainers that one snapshot tells of, and bytes that it quotes of a worker's error, and of those
+#: of all: so that a snapshot of 512 workers fits into one header.
+MAX_TRAINERS, MAX_ERROR, MAX_ERRORS = 64, 120, 8192
 
 #: In the place of a time that nobody has measured yet.
 UNKNOWN = -1

@@ -14,6 +14,7 @@ from genserver.protocol.fields import cut_text
 from genserver.protocol.messages import WorkerStatus
 from genserver.protocol.telemetry import (
     MAX_ERROR,
+    MAX_ERRORS,
     MAX_TRAINERS,
     UNKNOWN,
     Snapshot,
@@ -29,8 +30,6 @@ __all__ = ["Vitals"]
 
 #: Times of elements are those of the last so many seconds, or if those are few, of more.
 TIMES_SECONDS, FEW = 10.0, 20
-#: Bytes that all workers' errors may have in one snapshot.
-ERRORS_IN_ALL = 16 * 1024
 
 
 @dataclass(slots=True)
@@ -56,7 +55,7 @@ class Vitals:
         """Everything now."""
         now = time.monotonic()
         known = [worker for worker in workers if worker.index in pages]
-        room = min(MAX_ERROR, ERRORS_IN_ALL // max(1, len(known)))
+        room = min(MAX_ERROR, MAX_ERRORS // max(1, len(known)))
         return Snapshot(
             at=int((now - self._began) * 1e6), cores=usable_cores(), memory=memory_size(),
             workers=tuple(self._worker(w, pages[w.index], now, room) for w in known),

@@ -11,6 +11,7 @@ from genserver.protocol.link import Numbered
 from genserver.protocol.messages import Beat
 from genserver.protocol.telemetry import (
     MAX_ERROR,
+    MAX_ERRORS,
     MAX_TRAINERS,
     Snapshot,
     Span,
@@ -67,7 +68,7 @@ def test_a_trainer_that_did_not_read_is_left_out() -> None:
 
 
 def test_the_largest_snapshot_fits_a_header() -> None:
-    """512 workers after a year, and 64 trainers; of that many workers no errors are quoted."""
+    """512 workers after a year with their errors, and 64 trainers."""
     year = 365 * 86_400 * SECOND
     workers = tuple(
         WorkerTotals(
@@ -85,7 +86,7 @@ def test_the_largest_snapshot_fits_a_header() -> None:
             restarts=2**15,
             rss=2**36,
             cpu=year,
-            error="x" * 32,
+            error="x" * (MAX_ERRORS // MAX_WORKERS),
         )
         for index in range(MAX_WORKERS)
     )
