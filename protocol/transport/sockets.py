@@ -55,6 +55,9 @@ SEALED = 64
 TCP_RECEIVED, TCP_INFO_SIZE = slice(128, 136), 192
 #: Seconds for a ZMTP greeting, so that a scanner's connection does not linger (rule T9).
 HANDSHAKE_MS = 5000
+#: The same for an attempt to connect, of which the next begins then: the system's own goes on with
+#: pauses that double, so that a host that is back after 30 s was tried again 5 s later only.
+CONNECT_MS = 2000
 #: The beginning of ZMTP 3's greeting, and where the other end's names its mechanism.
 _GREETING, _MECHANISM = b"\xff" + bytes(8) + b"\x7f\x03\x00", slice(12, 32)
 #: Seconds that a name look-up or a reachability test may take.
@@ -376,6 +379,7 @@ class Dealer:
             self.raw.curve_publickey = keys.public.encode()
             self.raw.curve_secretkey = keys.secret.encode()
         first, longest = resolved.retry_ms
+        self.raw.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_MS)
         self.raw.setsockopt(zmq.RECONNECT_IVL, first)
         self.raw.setsockopt(zmq.RECONNECT_IVL_MAX, longest)
         self.raw.connect(str(resolved))
