@@ -117,15 +117,15 @@ class Connection:
     @property
     def snapshots(self) -> tuple[Snapshot, ...]:
         """What the server said of itself in the last seconds, one a second, the latest last."""
-        return tuple(self._core.snapshots)
+        return tuple(self._core.measures.snapshots)
 
     def follow(self, usage: Usage) -> None:
         """Tell the server what this counts, from now on. Any thread; does not block."""
-        self._core.loop.call(lambda: self._core.follow(usage))
+        self._core.loop.call(lambda: self._core.measures.follow(usage))
 
     def follow_no_more(self, usage: Usage) -> None:
         """It counts no more. Any thread, also a finalizer; does not block."""
-        self._core.loop.call(lambda: self._core.follow_no_more(usage))
+        self._core.loop.call(lambda: self._core.measures.follow_no_more(usage))
 
     @property
     def error(self) -> GenserverError | None:

@@ -12,7 +12,6 @@ import logging
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
@@ -28,12 +27,10 @@ from ..errors import (
 )
 from ..handshake import Trouble, rejected
 from ..keys import TrainerKeys
-from ..link import BEAT_EVERY
 from ..messages import Error, Fail, Status
 from ..spec import ElementSpec
 from ..stream import Delivery
-from ..telemetry import Snapshot
-from ..trainer_end import (
+from ..trainer_events import (
     Broken,
     Delivered,
     Ended,
@@ -55,10 +52,10 @@ from .buffers import BufferPool
 from .consumer import Consumer
 from .distance import Route, choose_route
 from .loop import Loop
+from .measures import Measures
 from .peer_link import PeerLink
 from .platform import has_ipc, host_id
 from .process import on_interrupt
-from .usage import Usage, totals
 
 __all__ = ["Core"]
 
@@ -66,8 +63,6 @@ logger = logging.getLogger("genserver")
 
 #: A server says its STATUS right after WELCOME. Who has not after so long (seconds) is a worker.
 STATUS_WITHIN = 2.0
-#: Of the last so many seconds there are snapshots.
-SNAPSHOTS = 11
 #: A connection that nobody uses is kept so long (seconds): the next epoch starts at once.
 GRACE = 2.0
 
@@ -112,10 +107,7 @@ class Core:
         self._workers: dict[int, _Worker] = {}
         self._buffers = BufferPool()
         self._explained = False
-        #: What its readers do, and when the server was told of that; what it says of itself.
-        self.usages: list[Usage] = [Usage()]
-        self._reported = 0.0
-        self.snapshots: deque[Snapshot] = deque(maxlen=SNAPSHOTS)
+        self.measures = Measures(self._session)
         self._forget_signals = on_interrupt(self._interrupt, self._crashed)
         loop.call(self._start)
 
@@ -165,15 +157,6 @@ class Core:
             return False
         return peer.link.borrowed + self._buffers.held / len(self._workers) > limit
 
-    def follow(self, usage: Usage) -> None:
-        self.usages.append(usage)
-
-    def follow_no_more(self, usage: Usage) -> None:
-        """What it counted still counts."""
-        if usage in self.usages:
-            self.usages.remove(usage)
-            self.usages[0].add(usage)
-
     def deal(self, worker: int, stream: int, item: int) -> None:
         peer = self._workers.get(worker)
         if peer is not None:
@@ -217,10 +200,8 @@ class Core:
         if self._ended:
             return  # a link was lost just now, and nobody uses it
         self._buffers.tick(now)
-        if now - self._reported >= BEAT_EVERY:
-            self._reported = now
-            self._control.end.report(totals(self._session, self.usages), now)
-            self._control.flush()
+        self.measures.tell(self._control.end, now)
+        self._control.flush()
         heard = {index: worker.link.end.heard for index, worker in self._workers.items()}
         wanted = [index for index, worker in self._workers.items() if worker.consumers]
         if self.error is None:
@@ -296,7 +277,7 @@ class Core:
         if isinstance(event, Told):
             self._act(self._watch.told(event.status, now))
         elif isinstance(event, Measured):
-            self._remember(event.snapshot)
+            self.measures.remember(event.snapshot)
         elif isinstance(event, Welcomed):
             self._welcomed = True
         elif isinstance(event, Refused):
@@ -317,11 +298,6 @@ class Core:
         with self.changed:
             self.absence = self._watch.absence(now)
             self.changed.notify_all()
-
-    def _remember(self, snapshot: Snapshot) -> None:
-        if self.snapshots and snapshot.at < self.snapshots[-1].at:
-            self.snapshots.clear()  # another life of the server counts from nothing
-        self.snapshots.append(snapshot)
 
     def _on_worker(self, worker: int, event: Event) -> None:
         consumers = self._workers[worker].consumers

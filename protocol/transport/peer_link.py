@@ -30,7 +30,8 @@ from ..keys import TrainerKeys
 from ..link import Numbered, Pauses
 from ..messages import Error, Item, Message
 from ..spec import ElementSpec
-from ..trainer_end import Broken, Delivered, Event, Lost, Refused, TrainerEnd
+from ..trainer_end import TrainerEnd
+from ..trainer_events import Broken, Delivered, Event, Lost, Refused
 from .borrower import Borrower
 from .buffers import BufferPool
 from .distance import Route
