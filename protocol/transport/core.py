@@ -291,6 +291,7 @@ class Core:
         elif isinstance(event, Lost):
             self._act(self._watch.lost(now, self._control.end.heard))
         elif isinstance(event, Reborn):
+            self.measures.snapshots.clear()  # another life counts from nothing
             self._control.end.resume(now)
             self._act(self._watch.reborn())
         elif isinstance(event, Suspect):

@@ -109,9 +109,14 @@ class Job:
 
     @property
     def kept(self) -> int:
-        """Bytes that were made and not used yet, taking the elements for equally large."""
+        """Bytes that were made and not used yet, taking the elements for equally large.
+
+        The runner counts what it makes at the end of its turn (`Exchange.filled`): the trainer may
+        have used by then what is not counted yet.
+        """
         made = self.made - self.opening.start
-        return self.made_bytes * (self.made - max(self.acked, self.opening.start)) // max(1, made)
+        unused = max(0, self.made - max(self.acked, self.opening.start))
+        return self.made_bytes * unused // max(1, made)
 
     @property
     def space(self) -> Room:
