@@ -70,8 +70,7 @@ GRACE = 2.0
 @dataclass(slots=True)
 class _Worker:
     link: PeerLink
-    #: By the id of their stream.
-    consumers: dict[int, Consumer] = field(default_factory=dict)
+    consumers: dict[int, Consumer] = field(default_factory=dict)  # by the id of their stream
 
 
 class Core:
