@@ -21,15 +21,15 @@ from rich.terminal_theme import MONOKAI
 __all__ = ["picture"]
 
 TARGET = Path(__file__).parent / "top.svg"
-WIDTH, HEIGHT, SECONDS = 126, 14, 61
+WIDTH, HEIGHT, SECONDS = 138, 14, 61
 WORKERS = 3
 SECOND = 1_000_000
 
 
 def _pace(second: int, worker: int) -> float:
     """Elements a second of a worker: its scans differ, and it died once."""
-    died = worker == 1 and 22 <= second < 25
-    return 0.0 if died else 19.0 + 3.5 * math.sin(second / 6 + 2 * worker) - worker
+    died = worker == 1 and 22 <= second < 29
+    return 0.0 if died else 15.0 + 8.0 * math.sin(second / 7 + 2 * worker) - worker
 
 
 def _snapshot(second: int) -> Snapshot:

@@ -36,8 +36,8 @@ __all__ = ["Scene", "page", "plain"]
 
 #: Between two columns.
 GAP = "  "
-#: How wide a trend may be: bars of a second, of 2, of 3, of 5.
-TRENDS = (60, 30, 20, 12)
+#: How wide a trend may be: bars of 2 seconds, of 3, of 5.
+TRENDS = (30, 20, 12)
 #: Lines that errors may take, and the verdict.
 MAX_ERRORS, MAX_VERDICT = 5, 4
 #: How urgent a column is whose figures are all 0, and once one is not.
@@ -327,10 +327,12 @@ def _trainer_table(
 def _table(
     columns: list[_Column], trends: Sequence[Callable[[int], str]], *, rank: int, width: int
 ) -> list[Line]:
-    """A line of headings and the rows; the trends, last, get what room there is."""
+    """A line of headings and the rows; the trends, last, get what room there is, and come to their
+    whole width before a column that has nothing to tell."""
     used, kept, bars = -len(GAP), [], 0
     for column in sorted([*columns, _Column("", rank, (), least=TRENDS[-1])], key=_rank):
-        if used + len(GAP) + column.width > width:
+        quiet = column.rank >= QUIET
+        if used + len(GAP) + column.width + quiet * (TRENDS[0] - TRENDS[-1]) > width:
             break
         used += len(GAP) + column.width
         if not column.cells:
