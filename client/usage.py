@@ -51,6 +51,14 @@ class StepClock:
             usage.waiting += seconds
         return seconds
 
+    def spent(self, waiting: float, using: float) -> None:
+        """What some steps together took, for a loop that is told of neither. Seconds."""
+        self._told = time.monotonic()
+        for usage in list(self._usages):
+            usage.waiting += waiting
+            usage.using += using
+            usage.steps = True
+
     def _mark(self) -> float:
         """Seconds since the last call, none behind a break."""
         now = time.monotonic()

@@ -8,11 +8,12 @@ lost costs nothing, and every reader chooses how far back it looks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = [
     "MAX_ERROR", "MAX_ERRORS", "MAX_TRAINERS", "UNKNOWN", "Snapshot", "Span", "TrainerSpan",
-    "TrainerTotals", "WorkerSpan", "WorkerTotals",
+    "TrainerTotals", "WorkerSpan", "WorkerTotals", "recent",
 ]  # fmt: skip
 
 #: Trainers that one snapshot tells of, and bytes that it quotes of a worker's error, and of those
@@ -177,6 +178,25 @@ class Span:
         waiting = sum(trainer.waiting for trainer in self.trainers)
         spent = waiting + sum(trainer.using for trainer in self.trainers)
         return waiting / spent if spent else 0.0
+
+
+def recent(snapshots: Sequence[Snapshot]) -> Span | None:
+    """What these of one server say together, the latest last; None where that is nothing yet.
+
+    It begins when each trainer that reads now had its first element: until then it was waiting for
+    processes to start and for connections, of which more workers would make no less.
+    """
+    if len(snapshots) < 2:
+        return None
+    last = snapshots[-1]
+    readers = _readers(last)
+    first = next(one for one in snapshots if _readers(one) >= readers)
+    return Span.between(first, last) if first is not last else None
+
+
+def _readers(snapshot: Snapshot) -> set[int]:
+    """The sessions that were given elements."""
+    return {trainer.session for trainer in snapshot.trainers if trainer.elements}
 
 
 def _worker(before: WorkerTotals, now: WorkerTotals, seconds: float) -> WorkerSpan:

@@ -50,8 +50,10 @@ class Verdict:
     workers: int | None = None
 
 
-def judge(span: Span) -> Verdict:
-    """The verdict about the time between two snapshots."""
+def judge(span: Span | None) -> Verdict:
+    """The verdict about the time between two snapshots, such as `recent`."""
+    if span is None:
+        return _unknown("too early to tell: nothing is measured yet")
     if not span.trainers:
         return _unknown("nobody reads: the workers make nothing ahead of a trainer")
     given = span.elements * span.seconds

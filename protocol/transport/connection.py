@@ -18,6 +18,7 @@ from ..dealing import Deals
 from ..endpoint import Endpoint
 from ..errors import GenserverError, Interrupted, Rejected
 from ..keys import TrainerKeys
+from ..link import SUSPECT_AFTER
 from ..messages import Open, Status
 from ..spec import ElementSpec
 from ..stream import Delivery, PulledStream, Window
@@ -29,7 +30,7 @@ from .platform import after_fork_in_child
 from .process import acquire_loop, release_loop
 from .usage import Usage
 
-__all__ = ["Connection", "StreamHandle", "connect"]
+__all__ = ["Connection", "StreamHandle", "connect", "connections"]
 
 
 class StreamHandle:
@@ -116,8 +117,10 @@ class Connection:
 
     @property
     def snapshots(self) -> tuple[Snapshot, ...]:
-        """What the server said of itself in the last seconds, one a second, the latest last."""
-        return tuple(self._core.snapshots)
+        """What the server said of itself in the last seconds, one a second, the latest last; none
+        of a server that is silent or away."""
+        fresh = time.monotonic() - self._core.measured_at < SUSPECT_AFTER
+        return tuple(self._core.snapshots) if fresh else ()
 
     def follow(self, usage: Usage) -> None:
         """Tell the server what this counts, from now on. Any thread; does not block."""
@@ -236,6 +239,13 @@ def connect(
             connection = _connections[key] = Connection(*key)
         connection.adopt()
         return connection
+
+
+def connections() -> list[Connection]:
+    """Those of this process that somebody uses. Any thread; blocks on nothing but a moment's
+    lock."""
+    with _sharing:
+        return [connection for connection in _connections.values() if connection.users]
 
 
 def _forget_connections() -> None:

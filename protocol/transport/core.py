@@ -116,6 +116,7 @@ class Core:
         self.usages: list[Usage] = [Usage()]
         self._reported = 0.0
         self.snapshots: deque[Snapshot] = deque(maxlen=SNAPSHOTS)
+        self.measured_at = float("-inf")
         self._forget_signals = on_interrupt(self._interrupt, self._crashed)
         loop.call(self._start)
 
@@ -322,6 +323,7 @@ class Core:
         if self.snapshots and snapshot.at < self.snapshots[-1].at:
             self.snapshots.clear()  # another life of the server counts from nothing
         self.snapshots.append(snapshot)
+        self.measured_at = time.monotonic()
 
     def _on_worker(self, worker: int, event: Event) -> None:
         consumers = self._workers[worker].consumers

@@ -8,8 +8,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from genserver.client import Client
+from genserver.client import Client, telemetry
 from genserver.protocol.endpoint import parse_endpoint
+from genserver.protocol.link import SUSPECT_AFTER
 from genserver.protocol.telemetry import Snapshot, Span
 from genserver.protocol.transport.connection import Connection, connect
 from genserver.protocol.verdict import Bottleneck, judge
@@ -56,7 +57,8 @@ def test_a_generator_that_is_slow_is_found_to_be_with_its_time(serve: Serve) -> 
 
 
 def test_a_trainer_that_is_slow_is_found_to_be(serve: Serve) -> None:
-    """The workers are blocked by then, with all that may wait."""
+    """The workers are blocked by then, with all that may wait; the client says the same once, over
+    whatever number of connections."""
     server = serve("endless", workers=1, arguments={"kib": 64})
     with (
         watched(server.endpoint) as connection,
@@ -70,7 +72,10 @@ def test_a_trainer_that_is_slow_is_found_to_be(serve: Serve) -> None:
             next(elements)
             time.sleep(0.02)  # a training step
         span = Span.between(first, connection.snapshots[-1])
+        seen = telemetry()
     assert judge(span).bottleneck is Bottleneck.TRAINER
+    assert [one.endpoint for one in seen] == [server.endpoint]
+    assert seen[0].verdict.bottleneck is Bottleneck.TRAINER
     (worker,) = span.workers
     assert worker.blocked > 0.8
     assert worker.fill > 0.5
@@ -112,3 +117,13 @@ def test_a_server_whose_generator_nobody_asks_has_no_verdict(serve: Serve) -> No
         one, two = until(connection, 2)[:2]
     assert two.at - one.at > 0.5e6
     assert judge(Span.between(one, two)).bottleneck is Bottleneck.UNKNOWN
+
+
+def test_of_a_server_that_is_away_nothing_is_known(serve: Serve) -> None:
+    """What it said last says nothing of now."""
+    server = serve("endless", workers=1)
+    with watched(server.endpoint) as connection:
+        until(connection, 1)
+        connection._core.measured_at -= SUSPECT_AFTER
+        assert connection.snapshots == ()
+        assert eventually(lambda: connection.snapshots != (), PATIENCE)

@@ -100,6 +100,11 @@ def test_there_is_no_verdict_too_early(early: Span) -> None:
     assert "too early" in verdict.sentence
 
 
+def test_without_anything_measured_there_is_none() -> None:
+    """Nor is that an error."""
+    assert judge(None).bottleneck is Bottleneck.UNKNOWN
+
+
 def test_without_a_trainer_there_is_none() -> None:
     """Workers that nobody asks are no bottleneck."""
     nobody = Span(seconds=10.0, cores=2, memory=GIB, workers=(), trainers=())
