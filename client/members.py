@@ -23,7 +23,7 @@ from .options import PullOptions
 from .progress import STARTING
 from .roll_call import LOOK_EVERY, Chosen, RollCall, Standing
 from .targets import Target, endpoints_of
-from .waiting import Waiting, say
+from .waiting import Waiting, say, settled
 
 __all__ = ["Call", "Members"]
 
@@ -166,7 +166,7 @@ class Call:
         """Until there may be news, and not for so long that the last look is old by then."""
         awaited, seconds = self._awaited(), min(seconds, LOOK_EVERY / 2)
         if awaited is not None and not awaited.absence:
-            awaited.wait(_settled, seconds, since=self._waiting.began)
+            awaited.wait(settled, seconds, since=self._waiting.began)
             seconds = 0.0
         found = lookup.wait(seconds, since=self._waiting.began)
         if found is not None:
@@ -194,7 +194,7 @@ class Call:
             connection = self._connections.get(endpoint)
             if connection is not None and connection.error is None:
                 status = connection.status
-                if status is None or not _settled(status) or connection.absence:
+                if status is None or not settled(status) or connection.absence:
                     return connection
         return None
 
@@ -252,7 +252,3 @@ class Call:
             names = ", ".join(t.text for t in self._members.targets if t.moving)
             reason = self._unfit or "nobody is behind the name; are the servers started?"
             self._waiting.report_nobody(names, reason)
-
-
-def _settled(status: Status) -> bool:
-    return status.state in ("ready", "failed")  # who is stopping says next whether it returns

@@ -28,7 +28,7 @@ from .plan import Plan, make_plan
 from .progress import STARTING, Progress
 from .state import State, Terms
 from .targets import endpoints_of, parse_targets
-from .waiting import Waiting, describe, in_this_process, say
+from .waiting import Waiting, describe, in_this_process, say, settled
 
 __all__ = ["Reach", "Source"]
 
@@ -162,7 +162,7 @@ class Reach:
             self._connect()
         statuses: list[Status] = []
         for connection in self.connections:
-            status = connection.wait(_settled, seconds, since=self._waiting.began)
+            status = connection.wait(settled, seconds, since=self._waiting.began)
             if status is None:
                 self._waiting.report(connection, self.connections)
                 return None
@@ -239,7 +239,3 @@ class Reach:
     def in_this_process(self) -> bool:
         """Whether a generator runs in this very process (``workers=0``)."""
         return in_this_process(self.connections)
-
-
-def _settled(status: Status) -> bool:
-    return status.state in ("ready", "failed")  # who is stopping says next whether it returns

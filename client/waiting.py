@@ -22,7 +22,7 @@ from genserver.protocol.transport.sockets import check_reachable
 from .options import PullOptions
 from .plan import PlanError
 
-__all__ = ["REPORT_EVERY", "Waiting", "describe", "in_this_process", "say"]
+__all__ = ["REPORT_EVERY", "Waiting", "describe", "in_this_process", "say", "settled"]
 
 logger = logging.getLogger("genserver")
 
@@ -61,6 +61,11 @@ def in_this_process(connections: Sequence[Connection]) -> bool:
         if connection.status is not None
         for worker in connection.status.workers
     )
+
+
+def settled(status: Status) -> bool:
+    """Whether a server need not be waited for. Who is stopping says next whether it returns."""
+    return status.state in ("ready", "failed")
 
 
 class Waiting:
