@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from genserver.client import Client
@@ -112,7 +113,8 @@ def test_a_process_number_of_another_container_is_not_this_process(
     """Numbers begin anew in each; taken for this one, its trainer would be told nothing."""
     endpoint = contained(f"tcp://127.0.0.1:{free_from((0, 1))}")
     (worker,) = status_of(endpoint).workers
-    monkeypatch.setattr("genserver.client.waiting.os.getpid", lambda: worker.pid)
+    # There alone: the context of this process is made for its own number.
+    monkeypatch.setattr("genserver.client.waiting.os", SimpleNamespace(getpid=lambda: worker.pid))
     with Client(endpoint) as client:
         next(iter(client))
         assert not client._lanes[0]._reach.in_this_process
