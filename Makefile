@@ -17,7 +17,7 @@ SOAK_ARGS ?=
 SECONDS ?= 600
 
 .PHONY: up docker-test demo test lint unit portable soak fuzz docs bench bench-peers limits must-show tutorials \
-  exactly-once hosts clean help
+  exactly-once hosts verdicts clean help
 # Arguments of the benchmarks, e.g. make bench BENCH_ARGS="--workload small --plot bench.svg".
 BENCH_ARGS ?=
 
@@ -37,6 +37,7 @@ help:
 	@echo "make must-show  benchmarks/must_show.py: the promises that take minutes to measure"
 	@echo "make tutorials  benchmarks/tutorials.py: recipes of five documents beside one changed line (5 minutes)"
 	@echo "make exactly-once  benchmarks/exactly_once.py: a million elements under kills and cuts (6 minutes)"
+	@echo "make verdicts   benchmarks/verdicts.py: is the slow one named, as root (15 minutes)"
 	@echo "make hosts      benchmarks/hosts.py: several hosts in network namespaces, as root (15 minutes)"
 	@echo "make clean      remove the environment and caches"
 
@@ -91,6 +92,9 @@ tutorials: $(VENV)/.demo
 
 exactly-once: $(VENV)/.demo
 	$(BIN)/python benchmarks/exactly_once.py $(BENCH_ARGS)
+
+verdicts: $(VENV)/.demo
+	$(BIN)/python benchmarks/verdicts.py $(BENCH_ARGS)
 
 hosts: $(VENV)/.demo
 	$(BIN)/python benchmarks/hosts.py $(BENCH_ARGS)

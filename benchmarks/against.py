@@ -35,18 +35,29 @@ MEASURE = "--measure"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print each pair's figure and what they say together."""
     options = _parse(arguments)
+    say(pairs(options.old, options.workload, options.pairs, options.seconds))
+
+
+def pairs(old: str, workload: str, count: int, seconds: float) -> list[float]:
+    """New / old, of this interpreter's build and that of the interpreter ``old``, printed."""
     ratios: list[float] = []
-    for pair in range(options.pairs):
+    builds = {"new": sys.executable, "old": old}
+    for pair in range(count):
         order = ["new", "old"] if pair % 2 else ["old", "new"]
-        builds = {"new": sys.executable, "old": options.old}
-        cpu = {name: _measured(builds[name], options) for name in order}
+        cpu = {name: _measured(builds[name], workload, seconds) for name in order}
         ratios.append(cpu["new"] / cpu["old"])
         print(
             f"pair {pair + 1}: old {cpu['old']:.1f} us, new {cpu['new']:.1f} us, "
             f"ratio {ratios[-1]:.3f}", flush=True,
         )  # fmt: skip
+    return ratios
+
+
+def say(ratios: Sequence[float]) -> float:
+    """Print what they say together; their median."""
     low, high = interval(ratios)
     print(f"CPU per element, new / old: {median(ratios):.3f} (95 %: {low:.3f} to {high:.3f})")
+    return median(ratios)
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -64,11 +75,10 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return ordered[rank], ordered[n - 1 - rank]
 
 
-def _measured(python: str, options: argparse.Namespace) -> float:
+def _measured(python: str, workload: str, seconds: float) -> float:
     """Microseconds of CPU per element, in a process of its own."""
     done = subprocess.run(
-        [python, __file__, MEASURE, "--workload", options.workload,
-         "--seconds", str(options.seconds)],
+        [python, __file__, MEASURE, "--workload", workload, "--seconds", str(seconds)],
         capture_output=True, text=True, timeout=HUNG_SECONDS, check=False,
     )  # fmt: skip
     if done.returncode:

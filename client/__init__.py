@@ -29,6 +29,9 @@ from genserver.protocol.errors import (
 
 from .client import Client
 from .keras import keras_callback
+from .keras_telemetry import telemetry_callback
+from .loop_line import progress_line
+from .measured import ServerTelemetry, telemetry
 from .options import OptionError
 from .plan import PlanError
 from .progress import Progress
@@ -41,10 +44,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "from_server", "from_generator", "Client", "ClientOptions", "Progress", "State", "StateError",
-    "GeneratorOptions", "keras_callback", "GenserverError", "CannotSend", "Closed",
-    "EndpointError", "GeneratorError", "Interrupted", "KeyFileError", "KeyRejected", "OptionError",
-    "PeerLost", "PlanError", "Rejected", "RemoteProtocolError", "ServerChanged", "ServerFailed",
-    "ServerStopped", "Stalled", "Unreachable", "WorkerDied",
+    "GeneratorOptions", "keras_callback", "telemetry_callback", "progress_line", "telemetry",
+    "ServerTelemetry", "GenserverError", "CannotSend", "Closed", "EndpointError", "GeneratorError",
+    "Interrupted", "KeyFileError", "KeyRejected", "OptionError", "PeerLost", "PlanError",
+    "Rejected", "RemoteProtocolError", "ServerChanged", "ServerFailed", "ServerStopped", "Stalled",
+    "Unreachable", "WorkerDied",
 ]  # fmt: skip
 
 

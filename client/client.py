@@ -76,7 +76,7 @@ class Client:
     def __iter__(self) -> Iterator[Any]:
         """A new pass. Leaving the iterator frees its streams at once."""
         number, begun = self._source.begin()
-        lane = Lane(self._source, number=number, expect=self._plan.spec, begun=begun)
+        lane = Lane(self._source, number=number, expect=self._plan.spec, begun=begun, steps=True)
         self._lanes = [*(open_ for open_ in self._lanes if not open_.closed), lane]
         try:
             while not lane.ended:

@@ -5,7 +5,8 @@ Keras is imported by who has it: here only when the callback is made.
 With an endless dataset and no number of steps Keras 3 would train for ever in its first epoch: it
 takes an infinite cardinality for an unknown one. The dataset cannot tell, because Keras makes an
 iterator and pulls, as a ``for`` loop that breaks does; so ``fit``, ``evaluate`` and ``predict``
-look at their arguments first.
+look at their arguments first. ``fit`` then also puts a probe at the end of its data, if it was
+given a callback that reads one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .progress import Progress
 from .saved import SavedStates
 from .state import StateError
 
-__all__ = ["keras_callback", "refuse_endless"]
+__all__ = ["keras_callback", "look_first"]
 
 #: The data that a method takes, and the argument that says how many batches of it.
 _STEPS = {
@@ -31,10 +32,14 @@ _STEPS = {
 }
 
 
-def refuse_endless(keras: Any, is_endless: Callable[[Any], bool]) -> None:
-    """Have Keras' models raise `ValueError` where ``is_endless`` data comes without steps.
+def look_first(
+    keras: Any, is_endless: Callable[[Any], bool], probe: Callable[[Any, Any], Any]
+) -> None:
+    """Have Keras' models look at their arguments: `ValueError` where ``is_endless`` data comes
+    without steps, and `telemetry_callback` gets its probe.
 
-    ``keras`` is the module. A Keras whose methods take other arguments is left alone.
+    ``keras`` is the module; ``probe(model, data)`` is a `Probe`, or None where there can be none. A
+    Keras whose methods take other arguments is left alone.
     """
     model: Any = getattr(keras, "Model", None)
     methods: dict[str, Any] = {name: getattr(model, name, None) for name in _STEPS}
@@ -44,29 +49,46 @@ def refuse_endless(keras: Any, is_endless: Callable[[Any], bool]) -> None:
         if not {*pairs, *pairs.values()} <= set(inspect.signature(methods[name]).parameters):
             return
     for name, method in methods.items():
-        setattr(model, name, _checked(keras, name, method, is_endless))
+        setattr(model, name, _checked(keras, name, method, is_endless, probe))
 
 
 def _checked(
-    keras: Any, name: str, method: Callable[..., Any], is_endless: Callable[[Any], bool]
-) -> Callable[..., Any]:
+    keras: Any, name: str, method: Callable[..., Any], is_endless: Callable[[Any], bool],
+    probe: Callable[[Any, Any], Any],
+) -> Callable[..., Any]:  # fmt: skip
     signature = inspect.signature(method)
 
     @functools.wraps(method)
     def checked(*args: Any, **kwargs: Any) -> Any:
         try:
-            given = signature.bind(*args, **kwargs).arguments
+            bound = signature.bind(*args, **kwargs)
         except TypeError:
             return method(*args, **kwargs)  # whose TypeError names the method
+        given = bound.arguments
         for data, steps in _STEPS[name].items():
             if not given.get(steps) and is_endless(given.get(data)) and not _capped(keras):
                 raise ValueError(
                     f"{name} was given a dataset that never ends as {data}: say with {steps}= how "
                     "many batches to take"
                 )
-        return method(*args, **kwargs)
+        if name == "fit":
+            _measure(given, probe)
+        return method(*bound.args, **bound.kwargs)
 
     return checked
+
+
+def _measure(given: dict[str, Any], probe: Callable[[Any, Any], Any]) -> None:
+    """Give a callback that wants to know how long steps wait what measures that."""
+    callbacks = given.get("callbacks") or ()
+    callbacks = getattr(callbacks, "callbacks", callbacks)  # a CallbackList
+    for callback in callbacks if isinstance(callbacks, list | tuple) else (callbacks,):
+        if hasattr(callback, "measure_with"):
+            found = probe(given.get("self"), given.get("x"))
+            if found is not None:
+                callback.measure_with(found)
+                given["x"] = found.at_the_end_of(given["x"])
+            return
 
 
 def _capped(keras: Any) -> bool:

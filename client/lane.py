@@ -16,6 +16,7 @@ from genserver.protocol.spec import ElementSpec
 from genserver.protocol.stream import Delivery
 from genserver.protocol.transport.connection import StreamHandle
 from genserver.protocol.transport.inbox import Inbox
+from genserver.protocol.transport.usage import Usage
 
 from .handout import Handout, space_of
 from .mixing import GROUP, Mixer, Run, copied
@@ -23,6 +24,7 @@ from .passes import Pass
 from .plan import Member, Plan, PlanError
 from .repeats import Repeats
 from .source import Reach, Source
+from .usage import clock
 from .waiting import REPORT_EVERY, say
 
 __all__ = ["Lane"]
@@ -33,10 +35,11 @@ class Lane:
 
     def __init__(
         self, source: Source, *, number: int, expect: ElementSpec, lane: int = 0, lanes: int = 1,
-        group: int = GROUP, begun: Pass | None = None,
+        group: int = GROUP, begun: Pass | None = None, steps: bool = False,
     ) -> None:  # fmt: skip
         """``number`` is the pass's; ``expect`` is the spec that the dataset was made for; ``group``
-        is `Mixer`'s; ``begun`` says where the workers start, and is told what is handed on."""
+        is `Mixer`'s; ``begun`` says where the workers start, and is told what is handed on;
+        ``steps``: whoever asks does so from the training loop itself."""
         self._source = source
         self._expect = expect
         self._number, self._lanes = number, lanes
@@ -61,6 +64,11 @@ class Lane:
         self._waiting_since = time.monotonic()
         self._reported = self._waiting_since
         self._got_any = False
+        #: What it does, by server; when it last came back, with elements or without.
+        self._usages: tuple[Usage, ...] = ()
+        self._steps = steps
+        self._gave = self._waiting_since
+        self._servers: tuple[int, ...] = ()
 
     @property
     def ended(self) -> bool:
@@ -78,6 +86,7 @@ class Lane:
             raise self._error.with_traceback(None)  # or each call would add its frames
         if self.closed and not self.ended:
             raise Closed
+        asked = time.monotonic()
         try:
             run = self._take(seconds)
             if run is None and not self.ended:
@@ -87,9 +96,10 @@ class Lane:
             # A notebook's last traceback keeps an interrupted iterator: its workers are free now.
             self.close()
             raise
+        self._count(asked)
         if run is not None:
             self._got_any = True
-            self._waiting_since = self._reported = time.monotonic()
+            self._waiting_since = self._reported = self._gave
         return run
 
     def more(self) -> Run | None:
@@ -106,6 +116,8 @@ class Lane:
             self._begun.left = True
         for stream in self._streams:
             stream.close()
+        for connection, usage in zip(self._reach.connections, self._usages, strict=False):
+            connection.follow_no_more(usage)
         self._reach.release()
 
     def _take(self, seconds: float) -> Run | None:
@@ -140,11 +152,23 @@ class Lane:
             run = copied(run)
         for source, delivery in run.done if run is not None else ():
             self._streams[source].took(delivery)
+            usage = self._usages[self._servers[source]]
+            usage.elements += delivery.n
+            usage.nbytes += delivery.chunk.nbytes
         progress = self._source.progress
         if run is not None and self._begun is not None and progress is not None:
             workers = tuple(self._indices[source] for source in run.sources)
             progress.hand(self._begun, self._lane, workers, run.n // len(workers))
         return run
+
+    def _count(self, asked: float) -> None:
+        """It waited from then on, and before that the trainer used what it was given last."""
+        now = time.monotonic()
+        if not clock.running:
+            for usage in self._usages:
+                usage.using += asked - self._gave if self._got_any else 0.0
+                usage.waiting += now - asked
+        self._gave = now
 
     def _put(self, mixer: Mixer, source: int, delivery: Delivery) -> None:
         self._arrived[source] = delivery.first + delivery.chunk.n
@@ -172,6 +196,12 @@ class Lane:
         members = plan.members[self._which]
         self._inbox = Inbox(len(members))
         self._indices = tuple(member.index for member in members)
+        self._servers = tuple(member.server for member in members)
+        self._usages = tuple(Usage(steps=self._steps) for _ in self._reach.connections)
+        for connection, usage in zip(self._reach.connections, self._usages, strict=True):
+            connection.follow(usage)
+        if self._lane == 0:  # one of those that read from the same servers
+            clock.tell(self._usages)
         self._plan = plan
         handout = self._source.handout(plan, self._number, self._lanes, self._begun)
         # Who is dealt his items begins anew: those that are finished are not dealt again.

@@ -32,12 +32,13 @@ from tensorflow.python.eager import core as tf_core
 
 from .farewell import Farewell
 from .interrupts import let_interrupts_through
-from .keras import refuse_endless
+from .keras import look_first
 from .lane import Lane
 from .mixing import GROUP, RUN_BYTES, Part, Run, goes_with, merged
 from .options import OptionError, PullOptions
 from .passes import Pass
 from .plan import INFINITE, SOLITARY, UNKNOWN, Plan
+from .probe import probe_of
 from .source import Source
 from .typed import ClientOptions
 from .waiting import say
@@ -76,7 +77,7 @@ let_interrupts_through(
     getattr(tf_core, "_NotOkStatusException", None), tf.errors.UnknownError, tf.errors.UNKNOWN,
 )  # fmt: skip
 if "keras" in sys.modules:  # TensorFlow imports the Keras that it uses
-    refuse_endless(sys.modules["keras"], _is_endless)
+    look_first(sys.modules["keras"], _is_endless, functools.partial(probe_of, tf))
 
 
 # Inside a user's map or interleave AutoGraph would translate this file, and warn that it cannot.

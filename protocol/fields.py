@@ -8,12 +8,13 @@ nested values nothing is. Pure; never touches payload bytes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 from .errors import RemoteProtocolError
 from .messages import Kind, WorkerStatus
 from .spec import ElementSpec
+from .telemetry import MAX_ERROR, MAX_TRAINERS, Snapshot, TrainerTotals, WorkerTotals
 
 __all__ = [
     "FIELDS",
@@ -133,6 +134,40 @@ def _pair(value: object) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
+def _record(made: type[Any], *checks: Check) -> Check:
+    """A list with one value for each of a class's fields, in their order."""
+    names = [field.name for field in fields(made)]
+
+    def check(value: object) -> Any:
+        if not isinstance(value, list | tuple) or len(value) != len(names):
+            raise _wrong(f"{len(names)} values", value)
+        return made(**{n: c(v) for n, c, v in zip(names, checks, value, strict=True)})
+
+    return check
+
+
+_time = _int(-1, U63)
+_totals = _record(
+    WorkerTotals, _int(0, MAX_WORKERS), _u63, _u63, _u63, _u63, _time, _time, _u63, _u63, _u63,
+    _u63, _u63, _u63, _u63, _text(MAX_ERROR),
+)  # fmt: skip
+_trainer = _record(TrainerTotals, _u64, _u63, _u63, _u63, _u63, _bool)
+_snapshot = _record(
+    Snapshot, _u63, _u63, _u63, _tuple_of(_totals, MAX_WORKERS), _tuple_of(_trainer, MAX_TRAINERS)
+)
+
+
+def _write_totals(totals: WorkerTotals | TrainerTotals | None) -> list[Any]:
+    assert totals is not None  # what is the default is not written
+    return list(astuple(totals))
+
+
+def _write_snapshot(s: Snapshot | None) -> list[Any]:
+    assert s is not None  # what is the default is not written
+    workers, trainers = map(_write_totals, s.workers), map(_write_totals, s.trainers)
+    return [s.at, s.cores, s.memory, list(workers), list(trainers)]
+
+
 _stream = Field("s", "stream", _u63)
 _features = Field("f", "features", _tuple_of(_text(64), 64), default=(), write=list)
 _major = Field("v", "major", _int(0, 2**16))
@@ -187,7 +222,10 @@ FIELDS: dict[Kind, tuple[Field, ...]] = {
         _stream, Field("q", "element", _u63), Field("c", "kind", _text(512)),
         Field("x", "text", _text()), Field("tb", "traceback", _text()),
     ),
-    Kind.BEAT: (),
+    Kind.BEAT: (
+        Field("t", "snapshot", _optional(_snapshot), default=None, write=_write_snapshot),
+        Field("r", "reading", _optional(_trainer), default=None, write=_write_totals),
+    ),
     Kind.CLOSE: (_stream,),
     Kind.GOAWAY: (
         Field("x", "reason", _text()), Field("b", "returns", _bool, default=False),

@@ -10,6 +10,7 @@ from enum import Enum, IntEnum, StrEnum
 from typing import TYPE_CHECKING
 
 from .spec import ElementSpec
+from .telemetry import Snapshot, TrainerTotals
 
 if TYPE_CHECKING:
     from .chunk import Chunk
@@ -251,7 +252,11 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """I am here; sent when nothing else was for a second."""
+    """I am here; sent when nothing else was for a second. Between a supervisor and a trainer that
+    agreed on `TELEMETRY` it goes every second, with what each knows of itself."""
+
+    snapshot: Snapshot | None = None
+    reading: TrainerTotals | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ owner to say. Pure: no socket, clock or thread.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from .fields import MAX_RELEASED
 from .link import DEAD_AFTER, LONGEST_SILENCE, SUSPECT_AFTER, Link, Numbered, Pauses
@@ -38,121 +37,37 @@ from .messages import (
 )
 from .stream import Delivery, PulledStream
 from .tables import LinkState
-from .version import MEMORY
+from .telemetry import TrainerTotals
+from .trainer_events import (
+    Delivered,
+    Ended,
+    Event,
+    Failed,
+    Finished,
+    Forgotten,
+    Left,
+    Lost,
+    Measured,
+    Reborn,
+    Refused,
+    Suspect,
+    Told,
+    Welcomed,
+)
+from .version import MEMORY, TELEMETRY, agree
 
-__all__ = [
-    "Broken", "Delivered", "Ended", "Event", "Failed", "Finished", "Forgotten", "Left", "Lost",
-    "Reborn", "Refused", "Suspect", "Told", "TrainerEnd", "Welcomed",
-]  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Welcomed:
-    """The link is ready."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """Elements of a stream, in order."""
-
-    stream: int
-    delivery: Delivery
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A stream ended after ``count`` elements, all of which were delivered."""
-
-    stream: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """All elements of an item that a worker was dealt are here, or in the event behind this one: it
-    ended where the stream's generator had made ``count`` elements."""
-
-    stream: int
-    item: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A stream failed: the generator raised, or the worker refused it."""
-
-    stream: int
-    failure: Fail | Error
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The worker refused the link; never retried."""
-
-    error: Error
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """The worker said goodbye; ``returns`` when another life of it may answer there soon."""
-
-    reason: str
-    returns: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The link is beyond use; make a new one."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """The peer breaks the protocol again and again; never retried."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """The worker has been silent for `SUSPECT_AFTER`; said once per silence."""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """The supervisor said what it serves and how it fares."""
-
-    status: Status
-
-
-@dataclass(frozen=True, slots=True)
-class Reborn:
-    """Another life of the worker answered: what the old one made is gone. All streams wait for
-    `TrainerEnd.resume`."""
-
-    incarnation: int
-
-
-@dataclass(frozen=True, slots=True)
-class Forgotten:
-    """The worker has nothing of these streams any more, although they had begun: this trainer was
-    silent for too long. They wait for `TrainerEnd.resume`."""
-
-    streams: tuple[int, ...]
-
-
-Event = (
-    Welcomed | Delivered | Ended | Finished | Failed | Refused | Left | Lost | Suspect | Told
-    | Reborn | Forgotten | Broken
-)  # fmt: skip
+__all__ = ["TrainerEnd"]
 
 
 class TrainerEnd:
     """State of one trainer session with one worker."""
 
-    def __init__(self, session: int, now: float) -> None:
+    def __init__(self, session: int, now: float, *, measures: bool = False) -> None:
+        """``measures``: the two ends are to tell each other what they measure."""
         self.session = session
+        self._features = (TELEMETRY,) if measures else ()
+        #: Whether the other end wants to know.
+        self.measured = False
         self.incarnation: int | None = None
         self.link = Link(Role.TRAINER, now)
         #: The number of the present link.
@@ -187,7 +102,8 @@ class TrainerEnd:
         self._answered = None
         self.link = Link(Role.TRAINER, now)
         self._announced = tuple(sorted(self._streams))
-        features = (MEMORY,) if memory else ()
+        self.measured = False
+        features = (*((MEMORY,) if memory else ()), *self._features)
         self._say(
             Hello(self.session, self.fence, self._announced, features=features, memory=memory), now
         )
@@ -265,7 +181,14 @@ class TrainerEnd:
             return [Refused(message)]
         if isinstance(message, GoAway):
             return [Left(message.reason, message.returns)]
+        if isinstance(message, Beat) and message.snapshot is not None:
+            return [Measured(message.snapshot)]
         return [Told(message)] if isinstance(message, Status) else []
+
+    def report(self, reading: TrainerTotals, now: float) -> None:
+        """Tell the other end, if it wants to know, how this one fares."""
+        if self.measured and self.link.state is LinkState.READY:
+            self._say(Beat(reading=reading), now)
 
     def tick(self, now: float) -> list[Event]:
         """Let time pass; call at least twice a second, and after a pause when what had arrived
@@ -303,6 +226,7 @@ class TrainerEnd:
     def _welcome(self, message: Welcome, now: float) -> list[Event]:
         events: list[Event] = []
         self._answered = message.incarnation
+        self.measured = TELEMETRY in agree(message.features, self._features)
         if self.incarnation not in (None, message.incarnation):
             self._held.update(self._streams)
             events.append(Reborn(message.incarnation))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-__all__ = ["MAGIC", "MAJOR", "MEMORY", "MINOR", "agree", "compatible", "refusal_of"]
+__all__ = [
+    "MAGIC", "MAJOR", "MEMORY", "MINOR", "TELEMETRY", "agree", "compatible", "refusal_of",
+]  # fmt: skip
 
 #: First words of every HELLO, so that a stranger's bytes are told from an old genserver's.
 MAGIC = "genserver"
@@ -12,8 +14,9 @@ MAGIC = "genserver"
 MAJOR = 1
 #: Minors only add optional header keys and features.
 MINOR = 0
-#: An optional ability, which both ends must name before either uses it: elements in shared memory.
-MEMORY = "memory"
+#: Optional abilities, which both ends must name before either uses them: elements in shared memory,
+#: and counters in BEAT.
+MEMORY, TELEMETRY = "memory", "telemetry"
 
 
 def compatible(major: int) -> bool:

@@ -102,7 +102,7 @@ def _run(options: argparse.Namespace) -> ExitCode:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     """What a command does not know is said with that command's usage."""
-    options, unknown = make_parser(_serve, _probe, _keygen).parse_known_args(arguments)
+    options, unknown = make_parser(_serve, _probe, _top, _keygen).parse_known_args(arguments)
     if unknown:
         # Other servers have a --port; its number may have been taken for the target.
         given = " ".join(sys.argv[1:] if arguments is None else arguments)
@@ -237,6 +237,18 @@ def _probe(options: argparse.Namespace) -> ExitCode:
     )
     print(answer)
     return ExitCode.OK if ready else ExitCode.UNAVAILABLE
+
+
+def _top(options: argparse.Namespace) -> ExitCode:
+    from .top import top
+
+    return top(
+        options.endpoint,
+        keys=options.keys,
+        insecure_network=options.insecure_network,
+        interval=options.interval,
+        once=options.once,
+    )
 
 
 def _keygen(options: argparse.Namespace) -> ExitCode:

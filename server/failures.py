@@ -12,7 +12,7 @@ import traceback
 from genserver.protocol.errors import ElementError
 from genserver.protocol.fields import cut_text
 
-__all__ = ["kind_of", "refusal_text", "text_of", "user_traceback"]
+__all__ = ["in_a_line", "kind_of", "refusal_text", "text_of", "user_traceback"]
 
 # Longest parts of a failure, in bytes: together they fit a header.
 MAX_KIND = 256
@@ -31,6 +31,12 @@ _IMPORTLIB = os.sep + os.path.join("importlib", "__init__.py")
 def kind_of(error: BaseException) -> str:
     """The name of its class."""
     return cut_text(type(error).__name__, MAX_KIND)
+
+
+def in_a_line(kind: str, text: str) -> str:
+    """An error's class, and the first line of what it says."""
+    first_line = text.partition("\n")[0]
+    return f"{kind}: {first_line}" if first_line else kind
 
 
 def text_of(error: BaseException) -> str:

@@ -24,6 +24,7 @@ examples:
   genserver serve scans:cubes --workers 4 --arg folder=/data/scans
   genserver serve simulator:episodes --sharding off --length infinite
   genserver probe tcp://127.0.0.1:5555
+  genserver top tcp://127.0.0.1:5555
   genserver keygen keys
 
 in the trainer:
@@ -55,7 +56,7 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def make_parser(serve: Run, probe: Run, keygen: Run) -> argparse.ArgumentParser:
+def make_parser(serve: Run, probe: Run, top: Run, keygen: Run) -> argparse.ArgumentParser:
     """The parser; ``run`` of what it reads is the command's function, ``parser`` its own."""
     parser = _Parser(
         prog="genserver",
@@ -70,6 +71,7 @@ def make_parser(serve: Run, probe: Run, keygen: Run) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(commands, serve)
     _add_probe(commands, probe)
+    _add_top(commands, top)
     _add_keygen(commands, keygen)
     return parser
 
@@ -215,18 +217,42 @@ def _add_probe(commands: Any, run: Run) -> None:
         "probe", help="say whether a server is up, what it serves and how its workers fare"
     )
     probe.set_defaults(run=run, parser=probe)
-    probe.add_argument(
-        "endpoint", metavar="ENDPOINT", nargs="?", default=DEFAULT_ENDPOINT,
-        help="of the server, as its --bind has it (default %(default)s)",
-    )  # fmt: skip
+    _add_server(probe)
     probe.add_argument("--json", action="store_true", help="print one JSON object")
     probe.add_argument(
         "--timeout", type=float, default=5.0, metavar="SECONDS", help="default %(default)s"
     )
-    probe.add_argument(
+
+
+def _add_top(commands: Any, run: Run) -> None:
+    top = commands.add_parser(
+        "top",
+        help="show all the time how fast workers and trainers are, and who waits for whom",
+        description="A table on a terminal (pip install 'genserver-data[top]'), else a line at a "
+        "time. Ctrl-C ends it, with exit code 0.",
+    )
+    top.set_defaults(run=run, parser=top)
+    _add_server(top)
+    top.add_argument(
+        "--interval", type=float, default=1.0, metavar="SECONDS",
+        help="between two looks (default %(default)s)",
+    )  # fmt: skip
+    top.add_argument(
+        "--once", action="store_true",
+        help="print the table once there are figures of 3 s, and end: for scripts",
+    )  # fmt: skip
+
+
+def _add_server(command: Any) -> None:
+    """Whom to ask, and as whom."""
+    command.add_argument(
+        "endpoint", metavar="ENDPOINT", nargs="?", default=DEFAULT_ENDPOINT,
+        help="of the server, as its --bind has it (default %(default)s)",
+    )  # fmt: skip
+    command.add_argument(
         "--keys", metavar="DIR", help="of a trainer, or those of the server beside it"
     )
-    probe.add_argument("--insecure-network", action="store_true", help="as for serve")
+    command.add_argument("--insecure-network", action="store_true", help="as for serve")
 
 
 def _add_keygen(commands: Any, run: Run) -> None:

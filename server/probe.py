@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
-from genserver.protocol.endpoint import Endpoint, parse_endpoint
-from genserver.protocol.errors import EndpointError, Unreachable
+from genserver.protocol.endpoint import Endpoint
+from genserver.protocol.errors import EndpointError
 from genserver.protocol.messages import NO_MORE, Status, WorkerStatus
-from genserver.protocol.transport.connection import connect
 from genserver.protocol.transport.distance import choose_route
-from genserver.protocol.transport.key_files import find_trainer_keys
-from genserver.protocol.transport.safety import check_mechanism, check_safe
-from genserver.protocol.transport.sockets import check_reachable
 
-from .config import ConfigError
-from .exit_codes import ExitCode
+from .asking import asked
 
 __all__ = ["probe"]
-
-#: Seconds between two looks at what handshakes make of the other end.
-TURN_SECONDS = 0.2
 
 
 def probe(
@@ -31,36 +22,12 @@ def probe(
 
     Raises `Unreachable`, `KeyRejected`, and `ConfigError` for what is no endpoint or no keys.
     """
-    endpoint = _endpoint(text)
-    found = find_trainer_keys(keys) if endpoint.scheme == "tcp" else None
-    check_safe(endpoint, keys=found is not None, insecure_network=insecure_network)
-    reason = check_reachable(endpoint)
-    if reason:
-        raise Unreachable(str(endpoint), 0.0, reason)
-    check_mechanism(endpoint, keys=found is not None)
-    connection = connect(endpoint, keys=found)
-    try:
-        status, deadline = None, time.monotonic() + seconds
-        while status is None and (left := deadline - time.monotonic()) > 0:
-            status = connection.wait(lambda _: True, min(TURN_SECONDS, left))
-            trouble = connection.trouble
-            if trouble is not None:
-                check_mechanism(endpoint, keys=found is not None, suspected=trouble)
-        if status is None:
-            reason = "what listens there does not speak genserver"
-            raise Unreachable(str(endpoint), seconds, reason, taken=True)
+    with asked(
+        text, seconds=seconds, keys=keys, insecure_network=insecure_network
+    ) as (endpoint, _, status):  # fmt: skip
         report = _report(endpoint, status)
-    finally:
-        connection.release()
     answer = json.dumps(report) if as_json else _format(report)
     return answer, status.state in ("ready", "starting")
-
-
-def _endpoint(text: str) -> Endpoint:
-    try:
-        return parse_endpoint(text)
-    except EndpointError as error:
-        raise ConfigError(str(error), ExitCode.USAGE) from None
 
 
 def _report(endpoint: Endpoint, status: Status) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from genserver.protocol.transport.platform import memory_file
 
 from .lives import Making
+from .meter import Meter
 from .stalls import Reading
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class ProgressPage:
         self._memory = mmap.mmap(descriptor, SIZE)
         #: For the tight loop of `Run.fill`, which stores into `ROW` itself.
         self.words = memoryview(self._memory).cast("Q")
+        #: What else is measured, behind the streams.
+        self.meter = Meter(self.words)
         #: Places of streams of an earlier life that no trainer has opened again.
         self._unclaimed: set[int] = set()
         #: The rows that `Run.fill` is filling, whose number `refine` copies.
@@ -86,9 +89,14 @@ class ProgressPage:
         words = self.words
         if place >= 0:
             words[STREAMS + 3 * place + 2] = reached
-        words[MADE] += made
-        words[NANOSECONDS] += nanoseconds
+        self.gave(made, nanoseconds)
         words[ACTIVE] = 0  # last: who sees it at rest sees what it reached
+
+    def gave(self, made: int, nanoseconds: int) -> None:
+        """The generator gave ``made`` elements, in so long, and may be at the next by now."""
+        self.words[MADE] += made
+        self.words[NANOSECONDS] += nanoseconds
+        self.meter.took(made, nanoseconds)
 
     def refine(self, _now: float) -> None:
         """Of a turn of tiny elements the page knows the beginning: say where it is now.

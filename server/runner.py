@@ -22,7 +22,7 @@ from genserver.protocol.spec import ElementSpec
 from genserver.protocol.transport.exchange import Exchange, Failure, Job
 from genserver.protocol.worker_events import Key
 
-from .failures import kind_of, refusal_text, text_of, user_traceback
+from .failures import in_a_line, kind_of, refusal_text, text_of, user_traceback
 from .items import NOTHING
 from .progress_page import ProgressPage
 from .rerun import Refusal
@@ -141,6 +141,7 @@ class Runner:
 
     def _turn(self) -> None:
         work = self._exchange.next(IDLE_SECONDS)
+        self._page.meter.blocked(self._exchange.blocked_for)
         with self._visit():
             self._do(work)
 
@@ -329,7 +330,9 @@ class Runner:
     def _finish(self, job: Job, failure: Failure | None = None) -> None:
         self._close(self._runs.pop(job.key, None))
         if failure is not None:
-            _log(failure, job.opening.epoch)
+            what = in_a_line(failure.kind, failure.text)
+            self._page.meter.failed(what)
+            logger.error("%s [epoch %d, element %d]", what, job.opening.epoch, failure.element)
         self._give_back()
         self._exchange.finish(job, failure)
         self._sweep()
@@ -387,13 +390,6 @@ class Runner:
 def _whole(rows: int, step: int) -> int:
     """``rows``, and those that the last batch lacks."""
     return -(-rows // step) * step
-
-
-def _log(failure: Failure, epoch: int) -> None:
-    """One line for the server's terminal; the trainer is told the rest."""
-    first_line = failure.text.partition("\n")[0]
-    what = f"{failure.kind}: {first_line}" if first_line else failure.kind
-    logger.error("%s [epoch %d, element %d]", what, epoch, failure.element)
 
 
 class StopRequested(BaseException):

@@ -11,11 +11,12 @@ import functools
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from genserver.protocol.endpoint import Endpoint
 from genserver.protocol.messages import Status
+from genserver.protocol.telemetry import Snapshot, TrainerTotals
 from genserver.protocol.transport.control import ControlEnd
 from genserver.protocol.transport.guard import Guard
 from genserver.protocol.transport.loop import Loop
@@ -56,6 +57,7 @@ from .stalls import tick_for
 if TYPE_CHECKING:
     from .reloading import Reloading
     from .upstream import UpstreamServer
+    from .vitals import Vitals
     from .watcher import Watcher
 
 __all__ = ["Supervisor"]
@@ -104,6 +106,7 @@ class Supervisor:
         self._guard = Guard(self._loop, config.keys)
         self._control: ControlEnd | None = None
         self._upstream: UpstreamServer | None = None
+        self._vitals: Vitals | None = None
         self._exit = ExitCode.OK
         self._failure = ""
         self._ladder: list[tuple[float, Callable[[], None]]] = []
@@ -122,7 +125,9 @@ class Supervisor:
         router = Router()
         try:
             self._endpoint = self._guard.bind(router, config.endpoint)
-            self._control = ControlEnd(self._loop, router, _incarnation(), self._fleet.status)
+            self._control = ControlEnd(
+                self._loop, router, _incarnation(), self._fleet.status, self._measure
+            )
             self._serve()
         finally:
             self._clean_up(router)
@@ -339,6 +344,13 @@ class Supervisor:
         while self._ladder and self._ladder[0][0] <= now:
             self._ladder.pop(0)[1]()
         self._loop.hurry(self._ladder[0][0] if self._ladder else self._fleet.due)
+
+    def _measure(self, trainers: Iterable[TrainerTotals]) -> Snapshot:
+        if self._vitals is None:  # somebody wants to know, for the first time
+            from .vitals import Vitals
+
+            self._vitals = Vitals()
+        return self._vitals.snapshot(self._fleet.status().workers, self._launcher.pages, trainers)
 
     def _signal_all(self, number: signal.Signals) -> None:
         if number is signal.SIGKILL and self._processes and self._exit is ExitCode.OK:

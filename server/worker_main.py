@@ -126,6 +126,9 @@ class _Process:
         self._runner: Runner | None = None
         self._page = page
         self._loop.every_tick(page.refine)
+        self._loop.every_tick(self._measure)
+        #: What of it the page knows.
+        self._told = 0
         self._stopping = False
         #: What trainers are told as the worker leaves: whether to wait for another life. What the
         #: server said of its end comes first, and the I/O thread may be told of that at any time.
@@ -230,6 +233,12 @@ class _Process:
             # look alive for ever. Dead, it is named.
             logger.exception("the I/O thread failed")
             os._exit(ExitCode.WORKER_DIED)
+
+    def _measure(self, _now: float) -> None:
+        sent, meter = self._data.sent, self._page.meter
+        meter.sent(sent - self._told)
+        self._told = sent
+        meter.keeps(*self._data.exchange.level)
 
     def _leave(self) -> None:
         said = self._last_word or self._goodbye

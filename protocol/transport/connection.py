@@ -21,13 +21,15 @@ from ..keys import TrainerKeys
 from ..messages import Open, Status
 from ..spec import ElementSpec
 from ..stream import Delivery, PulledStream, Window
+from ..telemetry import Snapshot
 from ..watch import GIVE_UP_AFTER
 from .consumer import Consumer, Sink
 from .core import Core
 from .platform import after_fork_in_child
 from .process import acquire_loop, release_loop
+from .usage import Usage
 
-__all__ = ["Connection", "StreamHandle", "connect"]
+__all__ = ["Connection", "StreamHandle", "connect", "connections"]
 
 
 class StreamHandle:
@@ -111,6 +113,20 @@ class Connection:
     def trouble(self) -> Rejected | None:
         """What may be wrong with the keys, as long as the server has not answered."""
         return self._core.trouble
+
+    @property
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """What the server said of itself in the last seconds, one a second, the latest last; none
+        of a server that is silent or away."""
+        return self._core.measures.snapshots(time.monotonic())
+
+    def follow(self, usage: Usage) -> None:
+        """Tell the server what this counts, from now on. Any thread; does not block."""
+        self._core.loop.call(lambda: self._core.measures.follow(usage))
+
+    def follow_no_more(self, usage: Usage) -> None:
+        """It counts no more. Any thread, also a finalizer; does not block."""
+        self._core.loop.call(lambda: self._core.measures.follow_no_more(usage))
 
     @property
     def error(self) -> GenserverError | None:
@@ -221,6 +237,13 @@ def connect(
             connection = _connections[key] = Connection(*key)
         connection.adopt()
         return connection
+
+
+def connections() -> list[Connection]:
+    """Those of this process that somebody uses. Any thread; blocks on nothing but a moment's
+    lock."""
+    with _sharing:
+        return [connection for connection in _connections.values() if connection.users]
 
 
 def _forget_connections() -> None:

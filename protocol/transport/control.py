@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ..errors import RemoteProtocolError
-from ..link import DEAD_AFTER, UNGREETED, Link, Numbered
+from ..link import BEAT_EVERY, DEAD_AFTER, UNGREETED, Link, Numbered
 from ..messages import Beat, Error, ErrorCode, GoAway, Hello, Message, Role, Status, Welcome
 from ..tables import LinkState
-from ..version import MAGIC, compatible, refusal_of
+from ..telemetry import Snapshot, TrainerTotals
+from ..version import MAGIC, TELEMETRY, agree, compatible, refusal_of
 from .bound import Bound
 from .loop import Loop
 from .sockets import Router
@@ -21,11 +22,17 @@ class ControlEnd(Bound):
     """The supervisor's end: tells every trainer that says HELLO what is served and how it fares."""
 
     def __init__(
-        self, loop: Loop, router: Router, incarnation: int, status: Callable[[], Status]
-    ) -> None:
+        self, loop: Loop, router: Router, incarnation: int, status: Callable[[], Status],
+        measure: Callable[[Iterable[TrainerTotals]], Snapshot] | None = None,
+    ) -> None:  # fmt: skip
+        """``measure`` makes of what the trainers say what those are told who want to know."""
         super().__init__(loop, router)
         self._incarnation = incarnation
         self._status = status
+        self._measure = measure
+        #: Who wants to know, and what they said of themselves last.
+        self._measured: dict[bytes, TrainerTotals | None] = {}
+        self._told = 0.0
         self._links: dict[bytes, Link] = {}
         self._goodbye: GoAway | None = None
 
@@ -33,8 +40,14 @@ class ControlEnd(Bound):
         for peer, link in list(self._links.items()):
             if link.silence(now) >= DEAD_AFTER or link.state is LinkState.GONE:
                 self._part(peer)
-            elif link.beat_due(now):
+            elif link.beat_due(now) and peer not in self._measured:
                 self._say(peer, Beat(), now)
+        if self._measure is not None and self._measured and now - self._told >= BEAT_EVERY:
+            self._told = now
+            beat = Beat(self._measure(filter(None, self._measured.values())))
+            for peer in list(self._measured):
+                if self._links[peer].state is LinkState.READY:
+                    self._say(peer, beat, now)
 
     def receive(self, peer: bytes, numbered: Numbered, now: float, user: str) -> None:
         del user  # all are told the same
@@ -43,8 +56,12 @@ class ControlEnd(Bound):
             if not isinstance(numbered.message, Hello):
                 raise RemoteProtocolError(UNGREETED)
             link = self._links[peer] = Link(Role.SERVER, now)
-        if link.receive(numbered, now) and isinstance(numbered.message, Hello):
-            self._hello(peer, numbered.message, now)
+        if link.receive(numbered, now):
+            message = numbered.message
+            if isinstance(message, Hello):
+                self._hello(peer, message, now)
+            elif isinstance(message, Beat) and message.reading and peer in self._measured:
+                self._measured[peer] = message.reading
         if link.state is LinkState.LOST:
             self._part(peer)
 
@@ -86,7 +103,11 @@ class ControlEnd(Bound):
             text = refusal_of(hello.major)
             self._say(peer, Error(ErrorCode.VERSION.value, text), now)
             return
-        self._say(peer, Welcome(self._incarnation), now)
+        ours = () if self._measure is None else (TELEMETRY,)
+        features = agree(hello.features, ours)
+        if features:
+            self._measured[peer] = None
+        self._say(peer, Welcome(self._incarnation, features=tuple(features)), now)
         self._say(peer, self._status(), now)
         if self._goodbye is not None:
             self._say(peer, self._goodbye, now)
@@ -98,3 +119,4 @@ class ControlEnd(Bound):
 
     def _part(self, peer: bytes) -> None:
         self._links.pop(peer, None)
+        self._measured.pop(peer, None)

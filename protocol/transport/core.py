@@ -30,7 +30,7 @@ from ..keys import TrainerKeys
 from ..messages import Error, Fail, Status
 from ..spec import ElementSpec
 from ..stream import Delivery
-from ..trainer_end import (
+from ..trainer_events import (
     Broken,
     Delivered,
     Ended,
@@ -40,6 +40,7 @@ from ..trainer_end import (
     Forgotten,
     Left,
     Lost,
+    Measured,
     Reborn,
     Refused,
     Suspect,
@@ -51,6 +52,7 @@ from .buffers import BufferPool
 from .consumer import Consumer
 from .distance import Route, choose_route
 from .loop import Loop
+from .measures import Measures
 from .peer_link import PeerLink
 from .platform import has_ipc, host_id
 from .process import on_interrupt
@@ -68,8 +70,7 @@ GRACE = 2.0
 @dataclass(slots=True)
 class _Worker:
     link: PeerLink
-    #: By the id of their stream.
-    consumers: dict[int, Consumer] = field(default_factory=dict)
+    consumers: dict[int, Consumer] = field(default_factory=dict)  # by the id of their stream
 
 
 class Core:
@@ -105,6 +106,7 @@ class Core:
         self._workers: dict[int, _Worker] = {}
         self._buffers = BufferPool()
         self._explained = False
+        self.measures = Measures(self._session)
         self._forget_signals = on_interrupt(self._interrupt, self._crashed)
         loop.call(self._start)
 
@@ -184,6 +186,7 @@ class Core:
             spec=lambda _: None,
             buffers=self._buffers,
             keys=self._keys,
+            measures=True,
         )
         self._control.link()
         self.loop.every_tick(self._tick)
@@ -196,6 +199,8 @@ class Core:
         if self._ended:
             return  # a link was lost just now, and nobody uses it
         self._buffers.tick(now)
+        self.measures.tell(self._control.end, now)
+        self._control.flush()
         heard = {index: worker.link.end.heard for index, worker in self._workers.items()}
         wanted = [index for index, worker in self._workers.items() if worker.consumers]
         if self.error is None:
@@ -270,6 +275,8 @@ class Core:
             return
         if isinstance(event, Told):
             self._act(self._watch.told(event.status, now))
+        elif isinstance(event, Measured):
+            self.measures.remember(event.snapshot, now)
         elif isinstance(event, Welcomed):
             self._welcomed = True
         elif isinstance(event, Refused):
@@ -283,6 +290,7 @@ class Core:
         elif isinstance(event, Lost):
             self._act(self._watch.lost(now, self._control.end.heard))
         elif isinstance(event, Reborn):
+            self.measures.forget()
             self._control.end.resume(now)
             self._act(self._watch.reborn())
         elif isinstance(event, Suspect):

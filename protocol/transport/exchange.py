@@ -9,6 +9,7 @@ fills rows without the lock, the I/O thread may take the finished ones of the sa
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -97,9 +98,25 @@ class Job:
         return (may or self.builder.midway > 0) and self.finished is None and not self.dropped
 
     @property
+    def blocked(self) -> bool:
+        """Whether only credit is missing."""
+        return not (self.gate.waiting or self.finished or self.dropped or self.runnable)
+
+    @property
     def room(self) -> Room:
         """The credit that is left, in elements and bytes."""
         return self.limit - self.made, self.limit_bytes - self.made_bytes
+
+    @property
+    def kept(self) -> int:
+        """Bytes that were made and not used yet, taking the elements for equally large.
+
+        The runner counts what it makes at the end of its turn (`Exchange.filled`): the trainer may
+        have used by then what is not counted yet.
+        """
+        made = self.made - self.opening.start
+        unused = max(0, self.made - max(self.acked, self.opening.start))
+        return self.made_bytes * unused // max(1, made)
 
     @property
     def space(self) -> Room:
@@ -145,6 +162,8 @@ class Exchange:
         self.spec: ElementSpec | None = None
         #: The runner should come to `next` before it runs a generator again.
         self.attention = False
+        #: Nanoseconds of the last call of `next` in which a stream waited for credit.
+        self.blocked_for = 0
         #: Several streams have credit: the runner should come to `next` after each element.
         self.shared = False
 
@@ -205,6 +224,13 @@ class Exchange:
         with self._changed:
             return [job.opening for job in self._jobs.values() if job.finished is None]
 
+    @property
+    def level(self) -> tuple[int, int]:
+        """Bytes that were made and that the trainers have not used, and how many those may be."""
+        with self._changed:
+            jobs = [job for job in self._jobs.values() if job.finished is None]
+            return sum(job.kept for job in jobs), sum(job.window for job in jobs)
+
     def command(self, command: Callable[[], None]) -> None:
         """Have the runner's thread call ``command`` between two elements."""
         with self._changed:
@@ -232,8 +258,12 @@ class Exchange:
     def next(self, seconds: float) -> Job | Callable[[], None] | None:
         """The next thing to do: a dropped job to close, a command, a job with credit, or None."""
         with self._changed:
+            self.blocked_for = 0
             if not self._work_waits():
+                blocked = any(job.blocked for job in self._jobs.values())
+                began = time.monotonic_ns()
                 self._changed.wait(seconds)
+                self.blocked_for = time.monotonic_ns() - began if blocked else 0
             work: Job | Callable[[], None] | None
             if self._dropped:
                 work = self._dropped.popleft()

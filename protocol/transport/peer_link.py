@@ -30,7 +30,8 @@ from ..keys import TrainerKeys
 from ..link import Numbered, Pauses
 from ..messages import Error, Item, Message
 from ..spec import ElementSpec
-from ..trainer_end import Broken, Delivered, Event, Lost, Refused, TrainerEnd
+from ..trainer_end import TrainerEnd
+from ..trainer_events import Broken, Delivered, Event, Lost, Refused
 from .borrower import Borrower
 from .buffers import BufferPool
 from .distance import Route
@@ -68,14 +69,15 @@ class PeerLink:
         buffers: BufferPool,
         memory: int = 0,
         keys: TrainerKeys | None = None,
+        measures: bool = False,
     ) -> None:
         """``spec`` says what the elements of a stream look like, None for one that is closed.
 
         ``memory`` bytes at most may be lent over the link; what comes through the socket is
-        received into ``buffers``.
+        received into ``buffers``. ``measures`` is `TrainerEnd`'s.
         """
         now = time.monotonic()
-        self.end = TrainerEnd(session, now)
+        self.end = TrainerEnd(session, now, measures=measures)
         self._loop = loop
         self._route = route
         self._buffers = buffers

@@ -17,13 +17,14 @@ __all__ = [
     "RUNTIME_DIR",
     "after_fork_in_child", "can_serve", "die_with_parent", "has_ipc", "has_memory", "host_id",
     "keep_freed_memory", "memory_file", "memory_size", "private_folder_parent",
-    "raise_descriptor_limit", "reap_strangers", "try_lock", "usable_cores",
+    "process_usage", "raise_descriptor_limit", "reap_strangers", "try_lock", "usable_cores",
 ]  # fmt: skip
 
 #: The variable that names where servers put their sockets: a volume that containers share.
 RUNTIME_DIR = "GENSERVER_RUNTIME_DIR"
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _LINUX = sys.platform == "linux" and not os.environ.get("GENSERVER_PORTABLE")
 
 
@@ -82,6 +83,18 @@ def memory_size() -> int:
         if text.isdigit():
             return min(machine, int(text))
     return machine
+
+
+def process_usage(pid: int) -> tuple[int, int]:
+    """Bytes of memory that a process has, and microseconds of a core that it has used; (0, 0) where
+    the system does not say, or it is gone."""
+    status = _read(f"/proc/{pid}/stat") if _LINUX else ""
+    # Behind the name, which may hold anything: utime and stime are fields 14 and 15, rss is 24.
+    fields = status.rpartition(")")[2].split()
+    if len(fields) < 22:
+        return 0, 0
+    ticks = int(fields[11]) + int(fields[12])
+    return int(fields[21]) * os.sysconf("SC_PAGE_SIZE"), ticks * 1_000_000 // _TICKS
 
 
 def try_lock(descriptor: int) -> bool:

@@ -54,6 +54,8 @@ class DataEnd(Bound):
         self.exchange = Exchange(self._notify, lambda key: functools.partial(self.allocate, key[0]))
         #: When to look for more of a stream that was sent something lately.
         self._due: dict[Key, float] = {}
+        #: Bytes of the elements that went out.
+        self.sent = 0
         #: When a stream was last sent something.
         self._sent: dict[Key, float] = {}
 
@@ -137,6 +139,7 @@ class DataEnd(Bound):
             self.end.done(key, *ended, now)
         for chunk in chunks:
             self.end.chunk(key, chunk, now)
+            self.sent += chunk.nbytes
         if taken.until is not None:
             self.end.take(key, taken.until, now)
         if chunks:

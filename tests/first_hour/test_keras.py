@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from genserver.client import from_server
-from genserver.client.keras import refuse_endless
+from genserver.client.keras import look_first
 
 from ..support.servers import Serve, eventually
 
@@ -249,8 +249,8 @@ def test_a_keras_that_looks_different_is_left_alone() -> None:
         def predict(self, x: Any, steps: int) -> None: ...
 
     before = dict(vars(Model))
-    refuse_endless(SimpleNamespace(Model=Model), lambda data: True)
-    refuse_endless(SimpleNamespace(), lambda data: True)
+    for keras_ in (SimpleNamespace(Model=Model), SimpleNamespace()):
+        look_first(keras_, lambda data: True, lambda model, data: None)
     assert dict(vars(Model)) == before
 
 

@@ -28,6 +28,8 @@ PURE = [
     ROOT / "server" / "config.py", ROOT / "server" / "exit_codes.py",
     ROOT / "client" / "plan.py", ROOT / "client" / "options.py", ROOT / "client" / "keras.py",
     ROOT / "client" / "tf_errors.py", ROOT / "server" / "unbatch.py",
+    ROOT / "server" / "figures.py", ROOT / "server" / "history.py",
+    ROOT / "server" / "top_page.py",
 ]  # fmt: skip
 
 
@@ -91,6 +93,15 @@ def test_one_file_imports_the_library_that_watches() -> None:
     assert importers_of("genserver.server.watcher") == ["server/cli.py", "server/supervisor.py"]
     tops = [node for path in ("cli", "supervisor") for node in tops_of(f"server/{path}.py")]
     assert not {"watcher", "watched", "reloading"} & set(tops)
+
+
+def test_one_file_imports_the_library_that_draws() -> None:
+    """rich is imported in server/top_screen.py, which nobody loads without a terminal."""
+    assert importers_of("rich") == ["server/top_screen.py"]
+    assert importers_of("genserver.server.top_screen") == ["server/top.py"]
+    assert importers_of("genserver.server.top") == ["server/cli.py"]
+    assert "top" not in tops_of("server/cli.py")
+    assert "top_screen" not in tops_of("server/top.py")
 
 
 def test_pure_modules_touch_no_socket_clock_or_thread() -> None:

@@ -25,7 +25,8 @@ from genserver.protocol.messages import (
 )  # fmt: skip
 from genserver.protocol.stream import PulledStream, Window
 from genserver.protocol.tables import LinkState
-from genserver.protocol.trainer_end import (
+from genserver.protocol.trainer_end import TrainerEnd
+from genserver.protocol.trainer_events import (
     Failed,
     Left,
     Lost,
@@ -33,9 +34,8 @@ from genserver.protocol.trainer_end import (
     Refused,
     Suspect,
     Told,
-    TrainerEnd,
     Welcomed,
-)  # fmt: skip
+)
 from genserver.protocol.worker_end import LEASE, MAX_PEERS, MAX_STREAMS, WorkerEnd
 from genserver.protocol.worker_events import Dropped, Event, Started
 

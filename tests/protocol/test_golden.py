@@ -49,10 +49,28 @@ from genserver.protocol.messages import (
 )  # fmt: skip
 from genserver.protocol.normalize import TextArray
 from genserver.protocol.spec import parse_spec
+from genserver.protocol.telemetry import Snapshot, TrainerTotals, WorkerTotals
 from genserver.protocol.transport.lender import FORGET, LINK, SEGMENT
 
 SPEC = parse_spec("({image: float32[None,3], name: str}, bfloat16[], uint8[2,2])")
 
+SNAPSHOT = Snapshot(
+    at=5_000_000, cores=2, memory=2**34,
+    workers=(
+        WorkerTotals(
+            index=0, elements=1000, nbytes=2**33, making=4_000_000, blocked=70_000, p50=4000,
+            p99=9000, kept=2**20, room=2**27, replayed=3, lost=0, restarts=1, rss=2**26,
+            cpu=3_900_000, error="SIGKILL",
+        ),
+        WorkerTotals(index=1),
+    ),
+    trainers=(
+        TrainerTotals(
+            session=2**64 - 1, elements=990, nbytes=2**33, waiting=2_000_000, using=3_000_000,
+            steps=True,
+        ),
+    ),
+)  # fmt: skip
 #: The message's number, the message, its header.
 MESSAGES: dict[str, tuple[int, Message, str]] = {
     "hello": (
@@ -163,6 +181,14 @@ MESSAGES: dict[str, tuple[int, Message, str]] = {
         2**32,
         Beat(),
         "82a16b0ba16ccf0000000100000000",
+    ),
+    "beat with all that is measured": (
+        3,
+        Beat(SNAPSHOT, TrainerTotals(session=5, elements=7, nbytes=8, waiting=9, using=10)),
+        "84a16b0ba16c03a17495ce004c4b4002cf0000000400000000929f00cd03e8cf0000000200000000"
+        "ce003d0900ce00011170cd0fa0cd2328ce00100000ce08000000030001ce04000000ce003b8260a7"
+        "5349474b494c4c9f0100000000ffff00000000000000a09196cfffffffffffffffffcd03decf0000"
+        "000200000000ce001e8480ce002dc6c0c3a17296050708090ac2",
     ),
     "close": (
         7,

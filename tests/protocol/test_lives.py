@@ -7,15 +7,8 @@ from genserver.protocol.link import BEAT_EVERY, DEAD_AFTER, Numbered
 from genserver.protocol.messages import Error, Grant, Open, Welcome
 from genserver.protocol.stream import PulledStream, Window
 from genserver.protocol.tables import LinkState
-from genserver.protocol.trainer_end import (
-    Forgotten,
-    Left,
-    Lost,
-    Reborn,
-    Suspect,
-    TrainerEnd,
-    Welcomed,
-)  # fmt: skip
+from genserver.protocol.trainer_end import TrainerEnd
+from genserver.protocol.trainer_events import Forgotten, Left, Lost, Reborn, Suspect, Welcomed
 from genserver.protocol.worker_end import LEASE
 
 from ..support.pair import TICK, Net, SimTrainer, opening

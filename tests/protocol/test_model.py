@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from genserver.protocol.stream import Window
-from genserver.protocol.trainer_end import Lost
+from genserver.protocol.trainer_events import Lost
 from hypothesis import Phase, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule

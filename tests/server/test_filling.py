@@ -433,3 +433,21 @@ def test_a_chunk_is_a_quarter_of_the_window_at_most() -> None:
     key = bench.open(0, nbytes=16 * size)
     bench.turns(100)
     assert [chunk.n for chunk in bench.chunks(key)] == [4, 4, 4, 4]
+
+
+def test_what_is_used_before_its_turn_is_over_does_not_count_as_less_than_nothing() -> None:
+    """The level that is measured is a size: the trainer may be ahead of what was counted."""
+    levels: list[int] = []
+    used = 0
+
+    def use(_: int) -> None:
+        nonlocal used
+        used += sum(chunk.n for chunk in bench.take(key)[0])
+        bench.exchange.apply(Credit(key, PLENTY, PLENTY, used))
+        levels.append(bench.exchange.level[0])
+
+    bench = Bench(counting(9, use), parse_spec("int64[]"))
+    key = bench.open(1)
+    bench.turns(3)
+    assert used >= 8
+    assert min(levels) == 0

@@ -20,7 +20,8 @@ from genserver.protocol.errors import RemoteProtocolError
 from genserver.protocol.link import UNGREETED, Numbered
 from genserver.protocol.messages import NO_MORE, Item, Open, Work
 from genserver.protocol.stream import Delivery, PulledStream, Window
-from genserver.protocol.trainer_end import (
+from genserver.protocol.trainer_end import TrainerEnd
+from genserver.protocol.trainer_events import (
     Delivered,
     Ended,
     Event,
@@ -28,8 +29,7 @@ from genserver.protocol.trainer_end import (
     Forgotten,
     Lost,
     Reborn,
-    TrainerEnd,
-)  # fmt: skip
+)
 from genserver.protocol.worker_end import Event as WorkerEvent
 from genserver.protocol.worker_end import WorkerEnd
 from genserver.protocol.worker_events import Credit, Dropped, Given, Started

@@ -20,7 +20,8 @@ from genserver.protocol.messages import Open
 from genserver.protocol.normalize import Normalizer
 from genserver.protocol.spec import parse_spec
 from genserver.protocol.stream import Delivery, PulledStream, Window
-from genserver.protocol.trainer_end import (
+from genserver.protocol.trainer_end import TrainerEnd
+from genserver.protocol.trainer_events import (
     Delivered,
     Ended,
     Event,
@@ -28,8 +29,7 @@ from genserver.protocol.trainer_end import (
     Forgotten,
     Lost,
     Reborn,
-    TrainerEnd,
-)  # fmt: skip
+)
 from genserver.protocol.worker_end import Event as WorkerEvent
 from genserver.protocol.worker_end import WorkerEnd
 from genserver.protocol.worker_events import Credit, Dropped, Key, Started

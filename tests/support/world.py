@@ -35,7 +35,8 @@ from genserver.protocol.messages import (
     WorkerStatus,
 )  # fmt: skip
 from genserver.protocol.stream import Delivery, PulledStream, Window
-from genserver.protocol.trainer_end import (
+from genserver.protocol.trainer_end import TrainerEnd
+from genserver.protocol.trainer_events import (
     Delivered,
     Ended,
     Event,
@@ -43,9 +44,8 @@ from genserver.protocol.trainer_end import (
     Forgotten,
     Lost,
     Reborn,
-    TrainerEnd,
     Welcomed,
-)  # fmt: skip
+)
 from genserver.protocol.watch import Abandon, Action, GiveUp, Renew, Resume, Say, Watch
 from genserver.protocol.worker_end import Event as WorkerEvent
 from genserver.protocol.worker_end import WorkerEnd
