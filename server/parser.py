@@ -229,7 +229,7 @@ def _add_top(commands: Any, run: Run) -> None:
         "top",
         help="show all the time how fast workers and trainers are, and who waits for whom",
         description="A table on a terminal (pip install 'genserver-data[top]'), else a line at a "
-        "time. Ctrl-C ends it, with exit code 0.",
+        "time. q or Ctrl-C ends it, with exit code 0.",
     )
     top.set_defaults(run=run, parser=top)
     _add_server(top)

@@ -11,6 +11,7 @@ from genserver.protocol.messages import NO_MORE, Status, WorkerStatus
 from genserver.protocol.transport.distance import choose_route
 
 from .asking import asked
+from .figures import clean
 
 __all__ = ["probe"]
 
@@ -98,4 +99,4 @@ def _format(report: dict[str, Any]) -> str:
             f"  worker {worker['index']}     {worker['state']}, pid {worker['pid']}{life}, "
             f"{worker['transport']}{cause}{lost}"
         )
-    return "\n".join(lines)
+    return "\n".join(map(clean, lines))  # of a server that may be anybody's

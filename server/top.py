@@ -32,6 +32,8 @@ __all__ = ["top"]
 
 #: Seconds that a server may take to answer, and then to the first figures, which come every second.
 ANSWER_SECONDS, FIGURES_SECONDS = 5.0, 6.0
+#: Seconds of figures after which `--once` goes without a verdict.
+JUDGED_SECONDS = 15.0
 #: Seconds without figures that are worth a word.
 SILENT_SECONDS = 3.0
 #: Seconds between two looks; figures are a second old at most.
@@ -48,7 +50,7 @@ Show = Callable[[Scene], None]
 def top(
     text: str, *, keys: str | None, insecure_network: bool, interval: float, once: bool
 ) -> ExitCode:
-    """Show how the server at ``text`` fares until Ctrl-C, or ``once``.
+    """Show how the server at ``text`` fares until q or Ctrl-C, or ``once``.
 
     Raises what ends it: `Unreachable`, `PeerLost`, `KeyRejected`, `ConfigError`, ...
     """
@@ -99,15 +101,19 @@ class _Viewer:
         return silent if silent > SILENT_SECONDS else 0.0
 
     def until_judged(self) -> None:
-        """Wait for as many seconds of figures as a verdict takes."""
+        """Wait for as many seconds of figures as a verdict takes; not for ever where trainers come
+        and go."""
+        deadline = time.monotonic() + JUDGED_SECONDS
         while (span := self._history.span) is None or span.seconds < LEAST_SECONDS:
+            if time.monotonic() > deadline:
+                return
             self._look()
 
-    def watch(self, show: Show, interval: float) -> None:
-        """Show everything that is new, every ``interval`` seconds at most, for ever."""
+    def watch(self, show: Show, interval: float, over: Callable[[], bool] = lambda: False) -> None:
+        """Show everything that is new, every ``interval`` seconds at most, until it is ``over``."""
         due = time.monotonic()
         news = True
-        while True:
+        while not over():
             news |= self._look()
             now = time.monotonic()
             # Of a server that is away there are no news but for how long.
@@ -148,18 +154,19 @@ def _has_rich() -> bool:
 
 def _live(viewer: _Viewer, interval: float) -> None:
     """The table on a screen of its own. What is logged meanwhile is said after it."""
+    from .keyboard import Keyboard
     from .top_screen import Screen
 
     logged, blocks = _Logged(), _blocks()  # on the screen, standard output is another object
     logging.getLogger("genserver").addHandler(logged)
     try:
-        with Screen() as screen:
+        with Keyboard() as keyboard, Screen() as screen:
 
             def show(scene: Scene) -> None:
                 width, height = screen.size
                 screen.show(page(scene, width=width, height=height, blocks=blocks))
 
-            viewer.watch(show, interval)
+            viewer.watch(show, interval, keyboard.wants_to_leave)
     finally:
         logging.getLogger("genserver").removeHandler(logged)
         for line in logged.lines:

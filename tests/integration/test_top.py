@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pexpect
+import pytest
 from genserver.client import Client
 
 from ..support.servers import PATIENCE, SUPPORT, Serve
@@ -63,8 +64,10 @@ def test_lines_through_a_pipe_come_to_a_verdict(shared: Serve) -> None:
     assert re.match(r"[\d.]+ elements/s, [\d.]+ MB/s, 1 trainer waiting \d+%", lines[-1])
 
 
-def test_a_terminal_has_a_table_that_ctrl_c_ends(shared: Serve) -> None:
-    """On its other screen, within its width; the last table stays, and the exit code is 0."""
+@pytest.mark.parametrize("key", ["\x03", "q"])
+def test_a_terminal_has_a_table_that_a_key_ends(shared: Serve, key: str) -> None:
+    """Ctrl-C or q. On its other screen, within its width; the last table stays, the terminal has
+    its modes back, and the exit code is 0."""
     server = shared("generators:napping", workers=1, arguments={"seconds": 0.02})
     with trained(server.endpoint):
         top = pexpect.spawn(
@@ -75,9 +78,10 @@ def test_a_terminal_has_a_table_that_ctrl_c_ends(shared: Serve) -> None:
         top.expect_exact("\x1b[?1049h")
         top.expect("last minute.*ready")
         top.expect("at steps")
-        top.sendintr()
+        top.send(key)
         top.expect_exact("\x1b[?1049l")
         top.expect(pexpect.EOF)
+        assert top.getecho()
         top.close()
     assert top.exitstatus == 0
     left = [ESCAPES.sub("", line).rstrip() for line in top.before.splitlines()]

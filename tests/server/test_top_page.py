@@ -32,8 +32,9 @@ def snapshot(second: int, workers: int = 2, trainers: int = 1, error: str = "") 
         ),
         trainers=tuple(
             TrainerTotals(
-                session=0xABCDEF12 << 32 | number, elements=1 + 20 * second, nbytes=40_000_000 * second,
-                waiting=800_000 * second, using=200_000 * second, steps=True,
+                session=0xABCDEF12 << 32 | number, elements=1 + 20 * second,
+                nbytes=40_000_000 * second, waiting=800_000 * second, using=200_000 * second,
+                steps=True,
             )
             for number in range(trainers)
         ),
