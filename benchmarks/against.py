@@ -38,13 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     say(pairs(options.old, options.workload, options.pairs, options.seconds))
 
 
-def pairs(old: str, workload: str, count: int, seconds: float) -> list[float]:
-    """New / old, of this interpreter's build and that of the interpreter ``old``, printed."""
+def pairs(old: str, workload: str, count: int, seconds: float, *, http: str = "") -> list[float]:
+    """New / old, of this interpreter's build and that of the interpreter ``old``, printed.
+
+    ``http`` is where the new build's server has its metrics, for somebody to ask for them.
+    """
     ratios: list[float] = []
     builds = {"new": sys.executable, "old": old}
     for pair in range(count):
         order = ["new", "old"] if pair % 2 else ["old", "new"]
-        cpu = {name: _measured(builds[name], workload, seconds) for name in order}
+        cpu = {
+            name: _measured(builds[name], workload, seconds, http if name == "new" else "")
+            for name in order
+        }
         ratios.append(cpu["new"] / cpu["old"])
         print(
             f"pair {pair + 1}: old {cpu['old']:.1f} us, new {cpu['new']:.1f} us, "
@@ -75,10 +81,11 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return ordered[rank], ordered[n - 1 - rank]
 
 
-def _measured(python: str, workload: str, seconds: float) -> float:
+def _measured(python: str, workload: str, seconds: float, http: str) -> float:
     """Microseconds of CPU per element, in a process of its own."""
+    words = ["--workload", workload, "--seconds", str(seconds), "--http", http]
     done = subprocess.run(
-        [python, __file__, MEASURE, "--workload", workload, "--seconds", str(seconds)],
+        [python, __file__, MEASURE, *words],
         capture_output=True, text=True, timeout=HUNG_SECONDS, check=False,
     )  # fmt: skip
     if done.returncode:
@@ -94,7 +101,8 @@ def _measure(options: argparse.Namespace) -> float:
 
     folder = str(Path(__file__).parent)
     target = WORKLOADS[options.workload].target
-    with Server(target, workers=2, cwd=folder, quiet=True) as server:
+    more = {"http": options.http} if options.http else {}  # the old build may know of none
+    with Server(target, workers=2, cwd=folder, quiet=True, **more) as server:
         elements = iter(from_server(server.endpoint))
         deadline = time.perf_counter() + WARM_UP
         while time.perf_counter() < deadline:
@@ -134,6 +142,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workload", choices=sorted(WORKLOADS), default="image")
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
+    parser.add_argument("--http", default="", help=argparse.SUPPRESS)
     parser.add_argument(MEASURE, action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.measure:
