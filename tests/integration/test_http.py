@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import urlopen
 
@@ -28,12 +28,22 @@ from ..support.servers import PATIENCE, Serve, eventually, processes_of
 
 PROMETHEUS = shutil.which("prometheus") or ""
 
+GUIDE = Path(__file__).parent.parent.parent / "docs" / "guides" / "metrics.md"
+
 CONFIGURATION = """\
 global: {{scrape_interval: 1s, scrape_timeout: 1s}}
 scrape_configs:
 - job_name: genserver
   static_configs: [{{targets: ["{target}"]}}]
 """
+
+
+def queries() -> list[str]:
+    """Those of the guide."""
+    cells = re.findall(r"^\| [^`|]+ \| (`.*`) \|$", GUIDE.read_text(), re.MULTILINE)
+    found = [query for cell in cells for query in re.findall(r"`(.*?)`", cell)]
+    assert len(found) > 9
+    return found
 
 
 def url_from(capture: pytest.CaptureFixture[str]) -> str:
@@ -109,6 +119,15 @@ class Prometheus:
             return None
         return float(result[0]["value"][1]) if result else None
 
+    def accepts(self, query: str) -> bool:
+        """Whether it is a query at all."""
+        url = f"http://127.0.0.1:{self._port}/api/v1/query?query={quote(query)}"
+        try:
+            with urlopen(url, timeout=PATIENCE) as answer:
+                return bool(json.load(answer)["status"] == "success")
+        except HTTPError:
+            return False
+
     def comes_to(self, query: str, least: float, most: float) -> bool:
         """Whether its value is between these soon."""
 
@@ -137,8 +156,8 @@ class Prometheus:
 def test_a_real_prometheus_scrapes_a_server(
     serve: Serve, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Up, with rates and the verdict while a client reads; a server that it scrapes stops in time,
-    and is down then."""
+    """Up, with rates and the verdict while a client reads, and the guide's queries are some; a
+    server that it scrapes stops in time, and is down then."""
     server = serve("napping", workers=2, arguments={"seconds": 0.02}, http="127.0.0.1:0")
     url = url_from(capfd)
     prometheus = Prometheus(url.removeprefix("http://"), tmp_path)
@@ -155,6 +174,9 @@ def test_a_real_prometheus_scrapes_a_server(
                 ('genserver_info{generator="generators:napping"}', 1, 1),
             ]:
                 assert prometheus.comes_to(query, least, most), (query, prometheus.value(query))
+            for query in queries():
+                assert prometheus.accepts(query), query
+            assert not prometheus.accepts("genserver_workers >")
         begun = time.monotonic()
         assert server.stop() in (0, 130)
         assert time.monotonic() - begun < 5.0
