@@ -96,7 +96,9 @@ class Web:
         """End the thread and free the port; whoever is connected is cut. Once."""
         self._over = True
         self._wake_up.wake()
-        if self._thread is not None:
+        if self._thread is None:
+            self._selector.close()
+        else:
             self._thread.join(STOP_SECONDS)
         self._listener.close()
         self._wake_up.close()
