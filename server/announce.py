@@ -13,13 +13,15 @@ __all__ = ["start_up_lines"]
 
 
 def start_up_lines(
-    endpoint: Endpoint, status: Status, watched: tuple[str, ...] | None = None
+    endpoint: Endpoint, status: Status, watched: tuple[str, ...] | None = None, url: str = ""
 ) -> str:
-    """What is served where, and the trainer's line to paste; which folders are ``watched``."""
+    """What is served where, and the trainer's line to paste; which folders are ``watched``; at
+    which ``url`` the figures are."""
     workers = len(status.workers)
     return (
         f"genserver: {status.generator} at {endpoint} with {workers} "
         f"worker{'s' if workers > 1 else ''}, element {status.spec}\n"
         f'  dataset = genserver.client.from_server("{endpoint}")'
         + ("" if watched is None else f"\n  reloads what changes in {' and '.join(watched)}")
+        + (f"\n  metrics at {url}/metrics" if url else "")
     )

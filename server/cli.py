@@ -7,6 +7,7 @@ What a command needs is imported when it runs: workers are started before zmq an
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import os
 import re
@@ -34,6 +35,8 @@ from .parser import make_parser
 
 if TYPE_CHECKING:
     from genserver.protocol.messages import Status
+
+    from .web import Web
 
 __all__ = ["main"]
 
@@ -146,6 +149,7 @@ def _serve(options: argparse.Namespace) -> ExitCode:
         item_timeout=options.item_timeout,
         max_items=options.max_items,
         reload=_watched(options),
+        http=options.http,
     )
     if config.workers == 0:
         return _serve_in_process(options, config)
@@ -165,22 +169,36 @@ def _watched(options: argparse.Namespace) -> tuple[str, ...] | None:
     return watched_folders(options.target, options.reload_dir)
 
 
+def _web(config: ServeConfig) -> Web | None:
+    """What tells the figures over HTTP; it has its port before any worker is started."""
+    if config.http is None:
+        return None
+    from .web import Web, check_installed
+
+    check_installed()
+    return Web(config.http, insecure_network=config.insecure_network)
+
+
 def _serve_in_workers(options: argparse.Namespace, config: ServeConfig) -> ExitCode:
     from .launcher import Launcher
 
-    with Launcher(config) as launcher:
+    web = _web(config)
+    with web or contextlib.nullcontext(), Launcher(config) as launcher:
         # A name may turn out to be of another host, which is refused: then nothing is started.
         if config.endpoint.on_this_host or config.insecure_network or config.keys is not None:
             launcher.start_first()
+        if web is not None:
+            web.start()
         config = launcher.placed(config)
         from .printer import Printer
         from .supervisor import Supervisor
 
         printer = Printer()
         supervisor = Supervisor(
-            config, launcher, announce=_announcer(options, printer.say, config.reload),
+            config, launcher, announce=_announcer(options, printer.say, config.reload, web),
             printer=printer,
             stop_at_eof=options.stop_at_eof,
+            board=None if web is None else web.board,
         )  # fmt: skip
         try:
             return supervisor.run()
@@ -192,10 +210,13 @@ def _announcer(
     options: argparse.Namespace,
     say: Callable[[str], None],
     watched: tuple[str, ...] | None = None,
+    web: Web | None = None,
 ) -> Callable[[Endpoint, Status], None]:
     def announce(endpoint: Endpoint, status: Status) -> None:
+        if web is not None:
+            web.board.show(status)  # whoever is told that it is ready may ask at once
         if not options.quiet:
-            say(start_up_lines(endpoint, status, watched))
+            say(start_up_lines(endpoint, status, watched, "" if web is None else web.url))
         if options.ready_fd is not None:
             os.write(options.ready_fd, f"{endpoint}\n".encode())
 

@@ -79,6 +79,8 @@ class ServeConfig:
     max_items: int | None = None
     #: The folders in which changed code replaces all workers; None for no such thing.
     reload: tuple[str, ...] | None = None
+    #: Where it tells its figures over HTTP; None for nowhere.
+    http: Endpoint | None = None
 
     def __post_init__(self) -> None:
         if self.workers is not None and not 0 <= self.workers <= MAX_WORKERS:
@@ -129,6 +131,9 @@ class ServeConfig:
             "--reload replaces worker processes, and --workers 0 has none": (
                 self.workers == 0 and self.reload is not None
             ),
+            "--http tells how worker processes fare, and --workers 0 has none": (
+                self.workers == 0 and self.http is not None
+            ),
             "--reload replaces workers, and --recovery none makes that an error": (
                 self.recovery == "none" and self.reload is not None
             ),
@@ -170,6 +175,7 @@ def make_config(
     item_timeout: float | None = None,
     max_items: int | None = None,
     reload: tuple[str, ...] | None = None,
+    http: str | None = None,
 ) -> ServeConfig:
     """From what a user wrote; `ConfigError` with `ExitCode.USAGE` for what cannot be read."""
     try:
@@ -201,7 +207,18 @@ def make_config(
         item_timeout=item_timeout,
         max_items=max_items,
         reload=reload,
+        http=None if http is None else _http(http),
     )
+
+
+def _http(text: str) -> Endpoint:
+    try:
+        return parse_endpoint(f"tcp://{text}")
+    except EndpointError:
+        raise ConfigError(
+            f"--http {text!r} should read HOST:PORT, such as 127.0.0.1:9400 or [::1]:9400",
+            ExitCode.USAGE,
+        ) from None
 
 
 def _keys(endpoint: Endpoint, given: str | None) -> ServerKeys | None:

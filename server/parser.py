@@ -200,6 +200,11 @@ def _add_development(serve: Any) -> None:
 
 def _add_surroundings(serve: Any) -> None:
     serve.add_argument(
+        "--http", metavar="HOST:PORT",
+        help="tell how the server fares over HTTP: /metrics for Prometheus, /healthz, /readyz "
+        "(pip install 'genserver-data[http]')",
+    )  # fmt: skip
+    serve.add_argument(
         "--ready-fd", type=int, metavar="FD",
         help="write the endpoint and a newline to this descriptor when everything serves",
     )  # fmt: skip

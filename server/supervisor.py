@@ -55,6 +55,7 @@ from .spawn import WorkerProcess, describe_exit
 from .stalls import tick_for
 
 if TYPE_CHECKING:
+    from .board import Board
     from .reloading import Reloading
     from .upstream import UpstreamServer
     from .vitals import Vitals
@@ -87,15 +88,17 @@ class Supervisor:
         announce: Callable[[Endpoint, Status], None],
         printer: Printer,
         stop_at_eof: bool = False,
+        board: Board | None = None,
     ) -> None:
         """``announce`` is called once everything serves, with the real endpoint; ``printer`` shows
-        what workers print. ``stop_at_eof`` stops the server when its standard input ends.
-        """
+        what workers print, ``board`` is kept up to date. ``stop_at_eof`` stops the server when its
+        standard input ends."""
         self._config = config
         self._launcher = launcher
         self._announce = announce
         self._printer = printer
         self._stop_at_eof = stop_at_eof
+        self._board = board
         self._readers: dict[int, tuple[OutputReader, ...]] = {}
         self._fleet: Fleet | Reloading = _make_fleet(config)
         self._watcher: Watcher | None = None
@@ -125,9 +128,12 @@ class Supervisor:
         router = Router()
         try:
             self._endpoint = self._guard.bind(router, config.endpoint)
-            self._control = ControlEnd(
+            control = self._control = ControlEnd(
                 self._loop, router, _incarnation(), self._fleet.status, self._measure
             )
+            if self._board is not None:
+                self._board.watch(self._fleet.status, lambda: self._measure(control.trainers))
+                self._loop.every_tick(self._board.tick)
             self._serve()
         finally:
             self._clean_up(router)

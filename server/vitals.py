@@ -30,6 +30,9 @@ __all__ = ["Vitals"]
 
 #: Times of elements are those of the last so many seconds, or if those are few, of more.
 TIMES_SECONDS, FEW = 10.0, 20
+#: Who looks so soon after somebody else gets the same: trainers and --http both look once a second,
+#: and of hundreds of workers a look takes a tenth of one.
+FRESH_SECONDS = 0.9
 
 
 @dataclass(slots=True)
@@ -45,6 +48,7 @@ class Vitals:
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._memories: dict[int, _Memory] = {}
+        self._last: tuple[float, Snapshot] | None = None
 
     def snapshot(
         self,
@@ -52,15 +56,19 @@ class Vitals:
         pages: Mapping[int, ProgressPage],
         trainers: Iterable[TrainerTotals],
     ) -> Snapshot:
-        """Everything now."""
+        """Everything now, or as it was a moment ago."""
         now = time.monotonic()
+        if self._last is not None and now - self._last[0] < FRESH_SECONDS:
+            return self._last[1]
         known = [worker for worker in workers if worker.index in pages]
         room = min(MAX_ERROR, MAX_ERRORS // max(1, len(known)))
-        return Snapshot(
+        snapshot = Snapshot(
             at=int((now - self._began) * 1e6), cores=usable_cores(), memory=memory_size(),
             workers=tuple(self._worker(w, pages[w.index], now, room) for w in known),
             trainers=tuple(trainers)[-MAX_TRAINERS:],
         )  # fmt: skip
+        self._last = now, snapshot
+        return snapshot
 
     def _worker(
         self, status: WorkerStatus, page: ProgressPage, now: float, room: int

@@ -36,6 +36,11 @@ class ControlEnd(Bound):
         self._links: dict[bytes, Link] = {}
         self._goodbye: GoAway | None = None
 
+    @property
+    def trainers(self) -> tuple[TrainerTotals, ...]:
+        """What those who read said of themselves last."""
+        return tuple(filter(None, self._measured.values()))
+
     def tick(self, now: float) -> None:
         for peer, link in list(self._links.items()):
             if link.silence(now) >= DEAD_AFTER or link.state is LinkState.GONE:
@@ -44,7 +49,7 @@ class ControlEnd(Bound):
                 self._say(peer, Beat(), now)
         if self._measure is not None and self._measured and now - self._told >= BEAT_EVERY:
             self._told = now
-            beat = Beat(self._measure(filter(None, self._measured.values())))
+            beat = Beat(self._measure(self.trainers))
             for peer in list(self._measured):
                 if self._links[peer].state is LinkState.READY:
                     self._say(peer, beat, now)

@@ -10,21 +10,24 @@ from ..errors import EndpointError, Rejected
 from ..handshake import KeyTrouble, mismatch, rejected
 from .sockets import addresses_of, mechanism_at
 
-__all__ = ["check_mechanism", "check_safe"]
+__all__ = ["beyond_this_host", "check_mechanism", "check_safe"]
 
 
 def check_safe(endpoint: Endpoint, *, keys: bool, insecure_network: bool) -> None:
     """`EndpointError` for an endpoint beyond this host without ``keys`` (rule T1)."""
-    if endpoint.scheme == "ipc" or keys or insecure_network:
+    if endpoint.scheme == "ipc" or keys or insecure_network or not beyond_this_host(endpoint):
         return
-    for address in addresses_of(endpoint):
-        if not ipaddress.ip_address(address).is_loopback:
-            raise EndpointError(
-                str(endpoint),
-                "beyond this host anyone could connect: make keys with `genserver keygen keys` and "
-                "give --keys keys (keys= in Python), take tcp://127.0.0.1:PORT, or on a network "
-                "that you trust --insecure-network (insecure_network=True)",
-            )
+    raise EndpointError(
+        str(endpoint),
+        "beyond this host anyone could connect: make keys with `genserver keygen keys` and give "
+        "--keys keys (keys= in Python), take tcp://127.0.0.1:PORT, or on a network that you trust "
+        "--insecure-network (insecure_network=True)",
+    )
+
+
+def beyond_this_host(endpoint: Endpoint) -> bool:
+    """Whether a tcp endpoint can be reached from another host; looks names up."""
+    return not all(ipaddress.ip_address(a).is_loopback for a in addresses_of(endpoint))
 
 
 def check_mechanism(endpoint: Endpoint, *, keys: bool, suspected: Rejected | None = None) -> None:

@@ -34,9 +34,9 @@ from ..zap import DOMAIN
 from .claims import claim, remove
 
 __all__ = [
-    "Courier", "Couriers", "Dealer", "Door", "Incoming", "Monitor", "Poller", "Router", "WakeUp",
-    "addresses_of", "check_reachable", "close_context", "make_key_pair", "mechanism_at",
-    "public_key_of", "raw_key",
+    "Courier", "Couriers", "Dealer", "Door", "Incoming", "Monitor", "Plain", "Poller", "Router",
+    "WakeUp", "addresses_of", "check_reachable", "close_context", "end_sending", "listen",
+    "make_key_pair", "mechanism_at", "public_key_of", "raw_key",
 ]  # fmt: skip
 
 #: A fence against bugs, never the regulator: twice the largest window of credit, and some.
@@ -62,6 +62,8 @@ CONNECT_MS = 2000
 _GREETING, _MECHANISM = b"\xff" + bytes(8) + b"\x7f\x03\x00", slice(12, 32)
 #: Seconds that a name look-up or a reachability test may take.
 TCP_TEST_SECONDS = 2.0
+#: Connections that the system keeps until a plain port's owner takes them.
+BACKLOG = 64
 
 _context: zmq.Context[zmq.Socket[bytes]] | None = None
 _context_pid = 0
@@ -632,7 +634,7 @@ def addresses_of(endpoint: Endpoint) -> list[str]:
         return ["0.0.0.0"]
     try:
         found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):  # the latter of what cannot be a name at all
         raise EndpointError(str(endpoint), f"the name {endpoint.host!r} is unknown") from None
     return [str(address[4][0]).partition("%")[0] for address in found]
 
@@ -641,9 +643,12 @@ def _resolved(endpoint: Endpoint) -> Endpoint:
     if endpoint.scheme == "ipc" or endpoint.host == "*":
         return endpoint
     # A name is resolved here, once: libzmq's bind takes no names, and prefers other families.
+    return Endpoint("tcp", _address(endpoint), endpoint.port)
+
+
+def _address(endpoint: Endpoint) -> str:
     addresses = addresses_of(endpoint)
-    address = next((a for a in addresses if ":" not in a), addresses[0])
-    return Endpoint("tcp", address, endpoint.port)
+    return next((a for a in addresses if ":" not in a), addresses[0])
 
 
 def _bind_failure(endpoint: Endpoint, error: zmq.ZMQError) -> str:
@@ -653,3 +658,30 @@ def _bind_failure(endpoint: Endpoint, error: zmq.ZMQError) -> str:
             "of yours, --bind takes another port"
         )
     return str(error.strerror or error).lower()
+
+
+#: A socket that speaks no ZeroMQ.
+Plain = socket.socket
+
+
+def listen(endpoint: Endpoint) -> tuple[Plain, Endpoint]:
+    """A tcp port that does not block, and where it is (port 0 becomes a real one).
+
+    Raises `OSError` where it cannot be had, `EndpointError` for an unknown name.
+    """
+    address = _address(endpoint)
+    raw = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    try:
+        raw.setblocking(False)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # free as soon as it is closed
+        raw.bind((address, endpoint.port))
+        raw.listen(BACKLOG)
+    except OSError:
+        raw.close()
+        raise
+    return raw, endpoint.with_port(raw.getsockname()[1])
+
+
+def end_sending(raw: Plain) -> None:
+    """Nothing more will be sent; the other end may still send. `OSError` where it is gone."""
+    raw.shutdown(socket.SHUT_WR)

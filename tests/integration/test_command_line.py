@@ -71,6 +71,7 @@ def genserver(*arguments: str, seconds: float = 60.0) -> subprocess.CompletedPro
         (["generators:whole", "--item-timeout", "0"], 64, "--item-timeout must be more than 0"),
         (["generators:whole", "--item-timeout", "soon"], 64, "invalid float value: 'soon'"),
         (["generators:whole", "--workers", "0", "--max-items", "9"], 64, "--workers 0 has none"),
+        (["generators:whole", "--workers", "0", "--http", "[::1]:0"], 64, "--workers 0 has none"),
     ],
 )  # fmt: skip
 def test_a_mistake_ends_in_a_sentence_and_its_exit_code(

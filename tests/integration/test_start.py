@@ -53,6 +53,10 @@ def test_workers_are_started_before_anything_heavy_is_imported(
         (["generators:whole", "--what"], 64),
         (["generators:whole", "--bind", "tcp://0.0.0.0:5999"], 69),
         (["generators:whole", "--bind", "tcp://no.such.name.invalid:5999"], 69),
+        (["generators:whole", "--http", "9400"], 64),
+        (["generators:whole", "--http", "http://127.0.0.1:9400"], 64),
+        (["generators:whole", "--http", "0.0.0.0:0"], 69),
+        (["generators:whole", "--http", "no.such.name.invalid:0"], 69),
     ],
 )
 def test_a_wrong_command_line_starts_no_process(
@@ -63,6 +67,30 @@ def test_a_wrong_command_line_starts_no_process(
     assert (done.returncode, done.stdout) == (code, "")
     assert "genserver: " in done.stderr
     assert not list(runtime_folder.iterdir())
+
+
+def test_a_taken_port_for_figures_starts_no_process(runtime_folder: Path) -> None:
+    """As --bind's, 69; it is known before anything else is done."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run(LOOK, "generators:whole", "--http", f"127.0.0.1:{port}")
+    assert (done.returncode, done.stdout) == (69, "")
+    assert f"--http 127.0.0.1:{port}: in use by another program; take another" in done.stderr
+    assert not list(runtime_folder.iterdir())
+
+
+def test_without_the_library_the_extra_is_named(runtime_folder: Path) -> None:
+    """As for --reload: 78, and how to install it, before any process is started."""
+    gone = (
+        "import importlib.util as u\nfind = u.find_spec\n"
+        "u.find_spec = lambda name: None if name == 'prometheus_client' else find(name)\n"
+    )
+    done = run(gone + LOOK, "generators:whole", "--http", "127.0.0.1:0")
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr == (
+        "genserver: --http needs the package prometheus-client: "
+        "pip install 'genserver-data[http]'\n"
+    )
 
 
 def test_a_taken_port_runs_no_code_of_the_users(tmp_path: Path, runtime_folder: Path) -> None:

@@ -6,7 +6,7 @@
     ```output             what cells print; all cells of a document share one kernel
     ```text               a drawing, or what one machine cannot show
 
-``...`` in an output stands for anything on its line. Ports 5555 and 5565 become free ones.
+``...`` in an output stands for anything on its line. Ports 5555, 5565 and 9400 become free ones.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BLOCK = re.compile(r"^```(\w+)[ ]?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LANGUAGES = ("python", "console", "output", "text")
 
 #: The ports that documents use, and those that a server there needs, from the first free one.
-PORTS = {"5555": 0, "5565": 10}
+PORTS = {"5555": 0, "5565": 10, "9400": 20}
 WORKERS = 3
 
 #: What a notebook does with its cells, from standard input as one JSON list.
