@@ -5,6 +5,7 @@ Keeps statistics and small copies, never an element.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,12 @@ from .sights import Cut, Facts, Group, cuts_of, facts_of, grouped, is_batched
 
 __all__ = ["Album", "Column", "Warned", "short"]
 
+_NAME = re.compile(r"element(?:\.|\[')(\w+)(?:'\])?")
+#: What is probably wrong, the worst first.
+KINDS = (
+    "all_zero", "nan", "inf", "constant", "repeated", "empty", "not_normalised", "empty_texts",
+    "channels_first",
+)  # fmt: skip
 #: Elements, and groups of arrays, that are drawn.
 COLUMNS, GROUPS = 8, 4
 #: Single values that stand above an element.
@@ -50,8 +57,9 @@ class Warned:
 
 
 def short(path: str) -> str:
-    """A path without what all paths begin with."""
-    return path.removeprefix("element") or "element"
+    """A path without what all paths begin with; a name alone where that is all."""
+    one = _NAME.fullmatch(path)
+    return one[1] if one else path.removeprefix("element") or "element"
 
 
 class Album:
@@ -71,7 +79,8 @@ class Album:
         #: The arrays that are no pictures.
         self.others: list[int] = []
         self.columns: list[Column] = []
-        self._facts: list[Facts] = []
+        #: Of the first element.
+        self.facts: list[Facts] = []
 
     def add(self, values: Sequence[Any]) -> None:
         """The next element's arrays, in flattening order."""
@@ -95,35 +104,34 @@ class Album:
         return [tally.statistics for tally in self._tallies]
 
     def warnings(self) -> list[Warned]:
-        """What is probably wrong, the worst of each array first."""
+        """What is probably wrong, the worst first."""
         images = {group.base for group in self.groups}
         found: list[Warned] = []
         for number, one in enumerate(self.statistics):
-            path = short(one.path)
             found += [
-                Warned(path, kind, text)
+                Warned(one.path, kind, text)
                 for kind, text in _wrong(one, image=number in images, batched=self.batched)
             ]
         for group in self.groups:
-            facts = self._facts[group.first]
+            facts = self.facts[group.first]
             # Elsewhere the first of three may be a slice.
             if group.form.channels == "first" and group.form.space == 2 and facts.shape[-3] == 3:
-                path = short(self.leaves[group.first][0])
+                path = self.leaves[group.first][0]
                 text = (
                     f"{_times(facts.shape)}: the channels come first; TensorFlow expects them last"
                 )
                 found.append(Warned(path, "channels_first", text))
-        return found
+        return sorted(found, key=lambda warned: KINDS.index(warned.kind))
 
     def _decide(self, arrays: list[Array]) -> None:
         """By the first element."""
         self.batched = is_batched(self._spec, [array.shape for array in arrays])
         first = [array[0] for array in arrays] if self.batched and len(arrays[0]) else arrays
-        self._facts = [
+        self.facts = [
             facts_of(leaf.dtype, np.asarray(array, numpy_dtype(leaf.dtype)))
             for array, (_, leaf) in zip(first, self.leaves, strict=True)
         ]
-        groups, self.others = grouped(self._facts)
+        groups, self.others = grouped(self.facts)
         self.groups, self.left_out = groups[:GROUPS], len(groups[GROUPS:])
 
     def _rows(self, arrays: list[Array]) -> Iterator[tuple[str, list[Array]]]:
@@ -139,7 +147,7 @@ class Album:
             )
 
     def _draw(self, title: str, row: list[Array]) -> None:
-        cuts = tuple(tuple(cuts_of(group, self._facts, row)) for group in self.groups)
+        cuts = tuple(tuple(cuts_of(group, self.facts, row)) for group in self.groups)
         single = [number for number in self.others if row[number].size == 1][:TITLES]
         values = tuple(
             f"{short(self.leaves[number][0])} {_written(row[number].reshape(-1)[0])}"
@@ -154,7 +162,9 @@ def _written(value: Any) -> str:
         return fit(clean(repr(value[:40])), 16)
     if isinstance(value, np.bool_ | bool):
         return str(bool(value))
-    return str(int(value)) if isinstance(value, np.integer) else f"{value:.4g}"
+    if isinstance(value, np.integer):
+        return str(int(value))
+    return f"{value:.4g}" if isinstance(value, np.complexfloating) else f"{float(value):.4g}"
 
 
 def _times(shape: Sequence[int]) -> str:
@@ -179,13 +189,11 @@ def _wrong(one: Statistics, *, image: bool, batched: bool) -> Iterator[tuple[str
     if one.finite == one.values > 1 and one.low == one.high:
         value = "all zero" if one.low == 0 else f"constant: always {one.low:.6g}"
         yield "all_zero" if one.low == 0 else "constant", value
-    elif one.different < one.elements and one.values >= LARGE * one.elements and not batched:
-        text = (
-            "every element is the same"
-            if one.different == 1
-            else f"only {one.different} of {one.elements} elements differ"
-        )
-        yield "repeated", text
+    elif one.values >= LARGE * one.elements and not batched:
+        if one.different == 1 < one.elements:
+            yield "repeated", "every element is the same"
+        elif one.different < one.elements and not one.few:  # several empty masks are no news
+            yield "repeated", f"only {one.different} of {one.elements} elements differ"
     large = max(abs(one.low or 0), abs(one.high or 0)) > RANGE
     if image and large and not is_integer(one.dtype):
         yield (

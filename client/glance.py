@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from genserver.protocol.errors import Unreachable
 from genserver.protocol.rows import value_at
 from genserver.protocol.spec import ElementSpec
+from genserver.protocol.transport.sockets import check_reachable
 
 from .lane import Lane
 from .mixing import Run
@@ -50,6 +52,10 @@ class Glance:
         self._until = time.monotonic() + seconds
         self._wanted = elements
         self._source = source = Source(endpoint, options)
+        for at in source.members.fixed or ():
+            reason = check_reachable(at)
+            if reason:  # whoever looks wants to know at once
+                raise Unreachable(str(at), 0.0, reason)
         plan, self.generator = _planned(source)
         #: Structure, shapes and dtypes.
         self.spec: ElementSpec = plan.spec

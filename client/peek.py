@@ -10,12 +10,20 @@ import importlib.util
 import json
 import math
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
 from typing import NoReturn
 
-from genserver.protocol.errors import GeneratorError, GenserverError, SpecError, Stalled
+from genserver.protocol.endpoint import parse_endpoint
+from genserver.protocol.errors import (
+    EndpointError,
+    GeneratorError,
+    GenserverError,
+    SpecError,
+    Stalled,
+)
 from genserver.protocol.exit_codes import ExitCode, code_of
 
 from .album import Album
@@ -65,6 +73,8 @@ class Asked:
 
 def main() -> NoReturn:
     """What the command line runs."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as it is while this is loaded
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = peek(_asked(sys.argv[1:]))
     except GenserverError as error:
@@ -100,6 +110,10 @@ def _code_of(error: GenserverError) -> ExitCode:
 
 def peek(asked: Asked) -> ExitCode:
     """Look, print, draw. Raises what went wrong, after what was seen until then was printed."""
+    try:
+        parse_endpoint(asked.endpoint)
+    except EndpointError as error:
+        raise PeekError(str(error), ExitCode.USAGE) from None
     file = None if asked.save is None else _picture_file(asked.save)
     options = PullOptions(
         keys=asked.keys, insecure_network=asked.insecure_network, epoch=asked.epoch,
@@ -180,7 +194,3 @@ def _picture_file(path: str) -> PictureFile:
         text = f"--save {path}: {error.strerror or error}"
         raise PeekError(text, ExitCode.CONFIG) from None
     return file
-
-
-if __name__ == "__main__":
-    main()

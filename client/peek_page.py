@@ -68,7 +68,7 @@ def page(told: Page) -> list[str]:
     if told.warnings:
         lines.append("")
     for warned in told.warnings[:MAX_WARNINGS]:
-        text = f"! {_cut(clean(warned.path))}: {warned.text}"
+        text = f"! {_cut(clean(short(warned.path)))}: {warned.text}"
         lines += textwrap.wrap(text, WIDTH, subsequent_indent="  ", max_lines=3)
     if len(told.warnings) > MAX_WARNINGS:
         lines.append(f"! and {len(told.warnings) - MAX_WARNINGS} more (--json has all)")
@@ -104,7 +104,9 @@ def _number(value: float | None) -> str:
 
 def _values(one: Statistics) -> str:
     """The most frequent ones where there are few; else how much is zero."""
-    if one.distinct is not None and 0 < one.distinct <= 12 and one.values > 1 and not one.text:
+    if one.distinct in (0, 1) and not one.text:
+        return ""
+    if one.telling and (one.distinct or 0) <= len(one.common) and not one.text:
         return ", ".join(f"{_number(_plain(v))} {_percent(share)}" for v, share in one.common)
     if one.text and one.distinct is not None and one.common:
         more = one.distinct - len(one.common)
@@ -139,7 +141,7 @@ def _aligned(table: list[list[str]], values: list[str]) -> list[str]:
         room = WIDTH - width_of(line) - len(GAP)
         if width_of(more) <= room:
             lines.append(line + GAP + more)
-        elif number == 0:
+        elif number == 0 or not more:
             lines.append(line)
         else:
             lines += [line, fit(f"{' ' * (widths[0] + len(GAP))}{more}", WIDTH)]

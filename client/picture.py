@@ -33,6 +33,8 @@ LEFT, EDGE, WIDE, NARROW, GAP, LINE, PLOT = 1.25, 0.25, 2.2, 1.42, 0.07, 0.19, 1
 ACROSS, PLOTS = 4, 12
 #: Lines of text above a histogram and below it.
 ABOVE, BELOW = 2.5, 1.5
+#: Magnitudes that a histogram can be drawn of.
+TINY, HUGE = 1e-30, 1e30
 #: Lines of warnings.
 ALARMS = 5
 DPI = 110
@@ -125,7 +127,7 @@ class _Sheet:
         self._at += 1.1 * LINE
         for number, warned in enumerate(told.warnings[:ALARMS]):
             more = len(told.warnings) - ALARMS
-            text = f"! {warned.path}: {warned.text}"
+            text = f"! {short(warned.path)}: {warned.text}"
             if number == ALARMS - 1 and more > 0:
                 text = f"! and {more + 1} warnings more"
             self._text(EDGE, fit(text, int(self._width * 13)), colour=ALARM)
@@ -177,7 +179,8 @@ class _Sheet:
             mine = []
             for value in classes_of(cut.masks[place] for cut in rows.cuts):
                 colour = PALETTE[used % len(PALETTE)]
-                self._colours[number, value] = colour
+                if not self._album.facts[number].one_hot:  # its values are no classes
+                    self._colours[number, value] = colour
                 mine.append((value, colour))
                 used += 1
             found.append(mine)
@@ -188,7 +191,8 @@ class _Sheet:
         lines = [fit(name, 17)] if row == 0 else []
         axis = rows.axis(row)
         lines += [f"across axis {axis}"] if axis >= 0 else []
-        lines += [grey] if row == 0 and grey else []
+        if row == 0 and grey:
+            lines += [grey] if len(grey) <= 18 else grey.replace(" to ", " to\n").split("\n")
         lines += ["with the mask"] if row > 0 and rows.plain(row - 1) else []
         top = self._at
         self._at += height / 2 - len(lines) * LINE / 2
@@ -229,8 +233,9 @@ class _Sheet:
                 self._at += ABOVE * LINE
             x = EDGE + number % across * width
             axes = self._axes(x, self._at, width - 0.3, PLOT, f"plot {number}")
-            _plot(axes, one, {v: c for (n, v), c in self._colours.items() if n == number})
-            _plot_title(axes, one, int((width - 0.3) * 13))
+            room = int((width - 0.3) * 13)  # characters
+            _plot(axes, one, {v: c for (n, v), c in self._colours.items() if n == number}, room)
+            _plot_title(axes, one, room)
             if number % across == across - 1 or number == len(shown) - 1:
                 self._at += PLOT + BELOW * LINE
 
@@ -273,7 +278,8 @@ class _Rows:
 def _ratio(cut: Cut) -> float:
     """Its height, where its width is 1."""
     layer = cut.image if cut.image is not None else next(m for m in cut.masks if m is not None)
-    return layer.shape[0] / layer.shape[1]
+    height, width = layer.shape[:2]
+    return float(height / width)
 
 
 def _show(
@@ -297,18 +303,18 @@ def _show(
         )  # fmt: skip
 
 
-def _plot(axes: Axes, one: Statistics, colours: dict[float, str]) -> None:
+def _plot(axes: Axes, one: Statistics, colours: dict[float, str], room: int) -> None:
     """Bars for few values, else a histogram."""
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(FAINT)
     axes.tick_params(colors=FAINT, labelsize=7.5, length=2)
     axes.set_yticks([])
-    few = one.distinct is not None and len(one.common) == one.distinct <= 8
-    if few or (one.text and one.common):
+    if one.common and (one.text or (one.telling and len(one.common) == one.distinct)):
         common = list(one.common) if one.text else sorted(one.common, key=_number)
         shares = [share for _, share in common]
-        names = [fit(v, 9) if isinstance(v, str) else f"{v:.4g}" for v, _ in common]
+        most = room // len(common) - 2
+        names = [fit(v, most) if isinstance(v, str) else f"{v:.4g}" for v, _ in common]
         picked = [BAR if isinstance(v, str) else colours.get(float(v), BAR) for v, _ in common]
         axes.bar(range(len(common)), shares, color=picked, width=0.7)
         axes.set_xticks(range(len(common)), names, parse_math=False)
@@ -326,18 +332,22 @@ def _number(pair: tuple[float | str, float]) -> float:
 
 
 def _histogram(axes: Axes, sample: Sequence[float]) -> None:
-    try:
-        counts, edges = np.histogram(np.asarray(sample, np.float64), bins=48)
-    except ValueError:  # a range beyond what floats can divide
-        counts, edges = np.zeros(0), np.zeros(0)
-    if not counts.any():
+    values = np.asarray(sample, np.float64)
+    largest = float(np.abs(values).max()) if values.size else 0.0
+    # Of what floats can hardly divide matplotlib makes axes without end.
+    if not values.size or not (largest == 0 or TINY < largest < HUGE):
         axes.set_xticks([])
         axes.text(
             0.5, 0.4, "no histogram", ha="center", color=FAINT, transform=axes.transAxes, fontsize=8
-        )
+        )  # fmt: skip
         return
+    low, high = float(values.min()), float(values.max())
+    if high - low <= 1e-6 * largest:  # of equal values one bar in the middle
+        low, high = low - max(largest, 1.0) / 2, high + max(largest, 1.0) / 2
+    counts, edges = np.histogram(values, bins=48, range=(low, high))
     axes.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=BAR)
     axes.locator_params(axis="x", nbins=5)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.4g}")
 
 
 def _plot_title(axes: Axes, one: Statistics, room: int) -> None:
@@ -349,8 +359,8 @@ def _plot_title(axes: Axes, one: Statistics, room: int) -> None:
     if one.low is None or one.text:
         figures = "" if one.text else "no finite value"
     else:
-        figures = f"{one.low:.4g} to {one.high:.4g}, mean {one.mean:.3g}, std {one.std:.3g}"
+        figures = f"{one.low:.3g} to {one.high:.3g}, mean {one.mean:.3g}, std {one.std:.3g}"
     axes.text(
-        0, 1.14, fit(figures, room), transform=axes.transAxes, fontsize=7.5, color=FAINT,
+        0, 1.14, fit(figures, room + 6), transform=axes.transAxes, fontsize=7.5, color=FAINT,
         va="bottom",
     )  # fmt: skip

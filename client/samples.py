@@ -17,7 +17,7 @@ from genserver.protocol.dtypes import TEXT
 from genserver.protocol.spec import ArraySpec
 from genserver.protocol.text import clean, fit
 
-__all__ = ["Array", "Number", "Statistics", "Tally", "blocks", "is_integer"]
+__all__ = ["Array", "LABELS", "Number", "Statistics", "Tally", "blocks", "is_integer"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Number = int | float
@@ -26,12 +26,14 @@ Number = int | float
 BLOCK = 2**18
 #: An array with more distinct values than that has many.
 FEW = 256
+#: As many different integers make labels.
+LABELS = 32
 #: Values, of all elements together, that a histogram is drawn of.
 SAMPLE = 2**16
 #: Texts that are counted, shown, and how much of one is.
 TEXTS, SHOWN, LENGTH = 1000, 4, 24
 #: The most frequent values that are named.
-COMMON = 8
+COMMON = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,16 @@ class Statistics:
     def text(self) -> bool:
         """Whether it holds texts or bytes."""
         return self.dtype in TEXT
+
+    @property
+    def telling(self) -> bool:
+        """Whether it has so few different values that each of them tells something."""
+        return self.distinct is not None and 0 < 2 * self.distinct <= self.values
+
+    @property
+    def few(self) -> bool:
+        """Whether it may be labels or a mask."""
+        return self.distinct is not None and self.distinct <= LABELS
 
     @property
     def finite(self) -> int:
@@ -198,7 +210,7 @@ class Tally:
         more, theirs = numbers.size, float(numbers.mean())
         difference, total = theirs - mean, count + more
         squares += float(np.square(numbers - theirs).sum())
-        squares += difference**2 * (count / total) * more if count else 0.0
+        squares += difference * difference * (count / total) * more if count else 0.0
         self._moments = total, mean + difference * (more / total), squares
 
     def _count(self, values: Array) -> None:

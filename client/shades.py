@@ -59,7 +59,7 @@ def shaded(image: Array, low: float, high: float) -> Array:
         np.divide(np.where(finite, values, 0) / 2 - low / 2, span, out=grey)
     if grey.ndim == 2:
         grey, finite = np.repeat(grey[..., None], 3, axis=-1), finite[..., None]
-    drawn = np.clip(grey, 0.0, 1.0)
+    drawn: Array = np.clip(grey, 0.0, 1.0)
     drawn[~finite.all(axis=-1)] = BROKEN
     return drawn
 
@@ -85,5 +85,7 @@ def overlay(mask: Array, colours: Sequence[tuple[float, str]], alpha: float) -> 
 
 
 def _real(array: Array) -> Array:
-    real: Array = np.abs(array) if array.dtype.kind == "c" else array
-    return real.astype(np.float64)
+    with np.errstate(all="ignore"):  # NaN of bfloat16
+        real: Array = np.abs(array) if array.dtype.kind == "c" else array
+        numbers: Array = real.astype(np.float64)
+    return numbers

@@ -12,7 +12,7 @@ import numpy as np
 from genserver.protocol.dtypes import TEXT
 from genserver.protocol.spec import ElementSpec
 
-from .samples import Array, blocks, is_integer
+from .samples import LABELS, Array, blocks, is_integer
 
 __all__ = [
     "Cut", "Facts", "Form", "Group", "cuts_of", "facts_of", "form_of", "grouped", "is_batched",
@@ -22,8 +22,8 @@ __all__ = [
 SIDE = 8
 #: A picture is not so many times as long as it is wide.
 ASPECT = 32
-#: As many distinct values make a mask, of integers and of floats.
-LABELS, FLOAT_LABELS = 32, 8
+#: As many distinct floats make a mask.
+FLOAT_LABELS = 8
 #: Most channels of a mask that has one channel for each class.
 CLASSES = 32
 #: Most pixels along a side of what is cut; larger ones are thinned out.
@@ -104,7 +104,7 @@ def form_of(shape: Sequence[int], skip: int = 0) -> Form | None:
     if len(own) == 4:
         if own[3] <= 4 and _is_space(own[:3]):
             return Form(3, "last", skip)
-        if own[0] <= 4 and _is_space(own[1:]):
+        if own[0] <= 4 < own[3] and _is_space(own[1:]):
             return Form(3, "first", skip)
     return form_of(shape, skip + 1)
 
@@ -122,6 +122,11 @@ def facts_of(dtype: str, value: Array) -> Facts:
     """Of one array of one element. Stops to look when it knows."""
     if dtype in TEXT or value.ndim < 2:
         return Facts(dtype, value.shape)
+    with np.errstate(all="ignore"):  # NaN of bfloat16
+        return _facts(dtype, value)
+
+
+def _facts(dtype: str, value: Array) -> Facts:
     most = LABELS if is_integer(dtype) else FLOAT_LABELS
     found: Array = np.zeros(0)
     for block in blocks(value):
@@ -137,7 +142,9 @@ def facts_of(dtype: str, value: Array) -> Facts:
 
 
 def _is_one_hot(value: Array, found: Array) -> bool:
-    if not np.isin(found, (0, 1)).all() or not 2 <= value.shape[-1] <= CLASSES or value.ndim < 3:
+    if value.ndim < 3 or not 2 <= value.shape[-1] <= CLASSES or value.dtype.kind == "c":
+        return False
+    if not np.isin(found, (0, 1)).all():
         return False
     return bool((value.astype(np.float32).sum(axis=-1) == 1).all())
 

@@ -17,15 +17,22 @@ from typing import Any, NoReturn
 
 __all__ = ["argv_of", "become"]
 
+#: Until `main` catches it, Ctrl-C ends the process without a traceback of somebody's import.
+_BOOTSTRAP = (
+    "import signal as s; "
+    "s.getsignal(s.SIGINT) is s.default_int_handler and s.signal(s.SIGINT, s.SIG_DFL); "
+    "from genserver.client.{} import main; main()"
+)
+
 
 def argv_of(module: str, options: Mapping[str, Any]) -> list[str]:
-    """The command line that runs ``genserver.client.<module>`` with these options.
+    """The command line that runs the `main` of ``genserver.client.<module>`` with these options.
 
     They are plain data. With -P what lies in the current folder (a user's ``numpy.py``) is not
     found as a module; as ASCII text JSON takes any character that a path may have.
     """
     text = json.dumps(dict(options))
-    return [sys.executable, "-P", "-m", f"genserver.client.{module}", text]
+    return [sys.executable, "-P", "-c", _BOOTSTRAP.format(module), text]
 
 
 def become(module: str, options: Mapping[str, Any]) -> NoReturn:
