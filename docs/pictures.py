@@ -1,6 +1,8 @@
-"""Draw docs/top.svg: `genserver top` of a server that is made up. `python docs/pictures.py`.
+"""Draw docs/top.svg and docs/peek.png: `python docs/pictures.py`.
 
-Needs the extra `top`; nothing is served or measured, so the picture is the same everywhere.
+`genserver top` is of a server that is made up, and needs the extra `top`: nothing is served or
+measured, so the picture is the same everywhere. `genserver peek` is of the MRI example, as a user
+sees it; it needs the extras `peek` and `demo`, and port 5555.
 """
 
 from __future__ import annotations
@@ -8,19 +10,25 @@ from __future__ import annotations
 import io
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from genserver.protocol.messages import Status, WorkerStatus
 from genserver.protocol.telemetry import Snapshot, TrainerTotals, WorkerTotals
+from genserver.server import Server
 from genserver.server.history import History
 from genserver.server.top_page import Scene, page
 from genserver.server.top_screen import drawn
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
-__all__ = ["picture"]
+__all__ = ["peek", "picture"]
 
-TARGET = Path(__file__).parent / "top.svg"
+HERE = Path(__file__).parent
+TARGET, PEEK = HERE / "top.svg", HERE / "peek.png"
+MRI = HERE.parent / "examples" / "mri"
+ENDPOINT = "tcp://127.0.0.1:5555"
 WIDTH, HEIGHT, SECONDS = 138, 14, 61
 WORKERS = 3
 SECOND = 1_000_000
@@ -76,5 +84,13 @@ def picture() -> str:
     return re.sub(r"\s*@font-face \{.*?\}", "", drawing, flags=re.DOTALL)
 
 
+def peek() -> None:
+    """The other one; of one worker, so that each time it is the same cubes."""
+    with Server("cubes:cubes", cwd=str(MRI), workers=1, seed=4, bind=ENDPOINT) as server:
+        command = [sys.executable, "-m", "genserver.server", "peek", server.endpoint]
+        subprocess.run([*command, "--save", str(PEEK)], check=True, timeout=120)
+
+
 if __name__ == "__main__":
     TARGET.write_text(picture())
+    peek()

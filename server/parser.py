@@ -267,8 +267,7 @@ def _add_peek(commands: Any, run: Run) -> None:
     )  # fmt: skip
     peek.add_argument(
         "--epoch", type=int, default=0, metavar="E",
-        help="of which epoch; the same one has the same elements, as far as they depend on "
-        "`worker` alone (default %(default)s)",
+        help="of which epoch (default %(default)s); its first elements, whichever worker is ready",
     )  # fmt: skip
     peek.add_argument("--json", action="store_true", help="print one JSON object")
     peek.add_argument(

@@ -16,7 +16,7 @@ SOURCES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py
 #: What a pure module may not touch: it gets events and time as arguments.
 IMPURE = {
     "zmq", "socket", "threading", "multiprocessing", "subprocess", "signal", "select", "time",
-    "logging", "tensorflow",
+    "logging", "tensorflow", "matplotlib",
 }  # fmt: skip
 PURE = [
     *sorted(p for p in (ROOT / "protocol").glob("*.py")),
@@ -30,6 +30,8 @@ PURE = [
     ROOT / "client" / "tf_errors.py", ROOT / "server" / "unbatch.py",
     ROOT / "server" / "figures.py", ROOT / "server" / "history.py",
     ROOT / "server" / "top_page.py",
+    *(ROOT / "client" / f"{name}.py"
+      for name in ("album", "peek_page", "samples", "shades", "sights")),
 ]  # fmt: skip
 
 
@@ -102,6 +104,15 @@ def test_one_file_imports_the_library_that_draws() -> None:
     assert importers_of("genserver.server.top") == ["server/cli.py"]
     assert "top" not in tops_of("server/cli.py")
     assert "top_screen" not in tops_of("server/top.py")
+
+
+def test_one_file_imports_the_library_that_makes_pictures() -> None:
+    """matplotlib is imported in client/picture.py, which nobody loads without --save, and no module
+    of the client loads those of a command."""
+    assert importers_of("matplotlib") == ["client/picture.py"]
+    assert importers_of("genserver.client.picture") == ["client/peek.py"]
+    assert importers_of("genserver.client.peek") == []
+    assert "picture" not in tops_of("client/peek.py")
 
 
 def test_pure_modules_touch_no_socket_clock_or_thread() -> None:
