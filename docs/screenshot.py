@@ -1,8 +1,10 @@
-"""Draw docs/top-mri.svg: `genserver top` in a real terminal, while the MRI example trains.
+"""Draw docs/top-mri.svg and docs/peek.png: real servers of the MRI example.
 
-Starts `genserver serve cubes:cubes` with two workers, Keras' `fit` with `telemetry_callback`, and
-`genserver top` in tmux; after a minute takes what the terminal shows, with its colours. All three
-end with it. Needs tmux and the extras `demo`, `tensorflow` and `top`; figures are this machine's.
+For the first one starts `genserver serve cubes:cubes` with two workers, Keras' `fit` with
+`telemetry_callback`, and `genserver top` in tmux; after a minute takes what the terminal shows,
+with its colours. The second is `genserver peek --save`, of one worker, so that each time it is the
+same cubes. All processes end with it. Needs tmux and the extras `demo`, `tensorflow`, `top` and
+`peek`; the figures are this machine's.
 
     python docs/screenshot.py [--seconds 75]
 """
@@ -19,11 +21,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from genserver.server import Server
 from pictures import as_svg
 from rich.text import Text
 
-TARGET = Path(__file__).parent / "top-mri.svg"
-EXAMPLE = Path(__file__).parent.parent / "examples" / "mri"
+DOCS = Path(__file__).parent
+EXAMPLE = DOCS.parent / "examples" / "mri"
 ENDPOINT = "tcp://127.0.0.1:5598"
 COLUMNS, LINES = 118, 13
 #: Seconds that anything may take to end.
@@ -69,8 +72,14 @@ def _seen(seconds: float) -> str:
         _tmux("kill-server")
 
 
+def _peek() -> None:
+    with Server("cubes:cubes", cwd=str(EXAMPLE), workers=1, seed=4, bind=ENDPOINT) as server:
+        command = [sys.executable, "-m", "genserver.server", "peek", server.endpoint]
+        subprocess.run([*command, "--save", str(DOCS / "peek.png")], check=True, timeout=120)
+
+
 def main() -> None:
-    """Take the picture."""
+    """Take the pictures."""
     parser = argparse.ArgumentParser(description="genserver top while the MRI example trains.")
     parser.add_argument("--seconds", type=float, default=75.0, help="of figures")
     options = parser.parse_args()
@@ -84,7 +93,9 @@ def main() -> None:
             captured = _seen(options.seconds)
     text = Text.from_ansi(captured.rstrip("\n"))
     title = f"genserver top {ENDPOINT}"
-    TARGET.write_text(as_svg(text, title=title, width=COLUMNS, height=LINES, name="top-mri"))
+    drawing = as_svg(text, title=title, width=COLUMNS, height=LINES, name="top-mri")
+    (DOCS / "top-mri.svg").write_text(drawing)
+    _peek()
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def _run(options: argparse.Namespace) -> ExitCode:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     """What a command does not know is said with that command's usage."""
-    options, unknown = make_parser(_serve, _probe, _top, _keygen).parse_known_args(arguments)
+    options, unknown = make_parser(_serve, _probe, _top, _keygen, _peek).parse_known_args(arguments)
     if unknown:
         # Other servers have a --port; its number may have been taken for the target.
         given = " ".join(sys.argv[1:] if arguments is None else arguments)
@@ -270,6 +270,15 @@ def _top(options: argparse.Namespace) -> ExitCode:
         interval=options.interval,
         once=options.once,
     )
+
+
+def _peek(options: argparse.Namespace) -> NoReturn:
+    from .trainer_side import become
+
+    names = (
+        "endpoint", "save", "elements", "epoch", "timeout", "json", "keys", "insecure_network",
+    )  # fmt: skip
+    become("peek", {name: getattr(options, name) for name in names})
 
 
 def _keygen(options: argparse.Namespace) -> ExitCode:

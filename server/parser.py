@@ -25,6 +25,7 @@ examples:
   genserver serve simulator:episodes --sharding off --length infinite
   genserver probe tcp://127.0.0.1:5555
   genserver top tcp://127.0.0.1:5555
+  genserver peek tcp://127.0.0.1:5555 --save samples.png
   genserver keygen keys
 
 in the trainer:
@@ -56,7 +57,9 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def make_parser(serve: Run, probe: Run, top: Run, keygen: Run) -> argparse.ArgumentParser:
+def make_parser(
+    serve: Run, probe: Run, top: Run, keygen: Run, peek: Run
+) -> argparse.ArgumentParser:
     """The parser; ``run`` of what it reads is the command's function, ``parser`` its own."""
     parser = _Parser(
         prog="genserver",
@@ -72,6 +75,7 @@ def make_parser(serve: Run, probe: Run, top: Run, keygen: Run) -> argparse.Argum
     _add_serve(commands, serve)
     _add_probe(commands, probe)
     _add_top(commands, top)
+    _add_peek(commands, peek)
     _add_keygen(commands, keygen)
     return parser
 
@@ -245,6 +249,35 @@ def _add_top(commands: Any, run: Run) -> None:
     top.add_argument(
         "--once", action="store_true",
         help="print the table once there are figures of 3 s, and end: for scripts",
+    )  # fmt: skip
+
+
+def _add_peek(commands: Any, run: Run) -> None:
+    peek = commands.add_parser(
+        "peek",
+        help="look at some elements: shapes, ranges, what is probably wrong, a picture",
+        description="Reads some elements as a trainer does, in a pass of its own: they are made "
+        "for it, and no trainer misses one.",
+    )
+    peek.set_defaults(run=run, parser=peek)
+    _add_server(peek)
+    peek.add_argument(
+        "--save", metavar="FILE",
+        help="draw them: images, masks over images, slices through volumes, histograms; a .png, "
+        ".svg, .pdf or .jpg (pip install 'genserver-data[peek]')",
+    )  # fmt: skip
+    peek.add_argument(
+        "--elements", type=int, default=8, metavar="N",
+        help="how many to read; a picture shows the first 8 (default %(default)s)",
+    )  # fmt: skip
+    peek.add_argument(
+        "--epoch", type=int, default=0, metavar="E",
+        help="of which epoch (default %(default)s); its first elements, whichever worker is ready",
+    )  # fmt: skip
+    peek.add_argument("--json", action="store_true", help="print one JSON object")
+    peek.add_argument(
+        "--timeout", type=float, default=30.0, metavar="SECONDS",
+        help="then what there is must do (default %(default)s)",
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ SOURCES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py
 #: What a pure module may not touch: it gets events and time as arguments.
 IMPURE = {
     "zmq", "socket", "threading", "multiprocessing", "subprocess", "signal", "select", "time",
-    "logging", "tensorflow",
+    "logging", "tensorflow", "matplotlib",
 }  # fmt: skip
 PURE = [
     *sorted(p for p in (ROOT / "protocol").glob("*.py")),
@@ -31,6 +31,8 @@ PURE = [
     ROOT / "server" / "figures.py", ROOT / "server" / "history.py",
     ROOT / "server" / "top_page.py", ROOT / "server" / "board.py",
     ROOT / "server" / "http_reply.py", ROOT / "server" / "metrics.py",
+    *(ROOT / "client" / f"{name}.py"
+      for name in ("album", "peek_page", "samples", "shades", "sights")),
 ]  # fmt: skip
 
 
@@ -115,6 +117,15 @@ def test_one_file_imports_the_library_of_metrics() -> None:
     assert "metrics" not in tops_of("server/web.py")
     for module in ("http", "socketserver", "wsgiref", "asyncio.streams"):
         assert importers_of(module) == []
+
+
+def test_one_file_imports_the_library_that_makes_pictures() -> None:
+    """matplotlib is imported in client/picture.py, which nobody loads without --save, and no module
+    of the client loads those of a command."""
+    assert importers_of("matplotlib") == ["client/picture.py"]
+    assert importers_of("genserver.client.picture") == ["client/peek.py"]
+    assert importers_of("genserver.client.peek") == []
+    assert "picture" not in tops_of("client/peek.py")
 
 
 def test_pure_modules_touch_no_socket_clock_or_thread() -> None:

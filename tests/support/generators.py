@@ -117,6 +117,13 @@ def failing(at: int = 3) -> Iterator[np.int64]:
     raise ValueError("the scan is upside down")
 
 
+def scenes(worker: Worker) -> Iterator[dict[str, Any]]:
+    """Images with an empty mask and their number, for ever."""
+    for number in itertools.count(worker.index, worker.count):
+        image = worker.rng.random((16, 24, 1), dtype=np.float32)
+        yield {"image": image, "mask": np.zeros((16, 24), np.uint8), "number": np.int64(number)}
+
+
 def changing() -> Iterator[np.ndarray[Any, Any]]:
     """The second element has another size."""
     yield np.zeros((2, 3), np.float32)
