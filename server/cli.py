@@ -145,6 +145,7 @@ def _serve(options: argparse.Namespace) -> ExitCode:
         max_restarts=options.max_restarts,
         item_timeout=options.item_timeout,
         max_items=options.max_items,
+        replay=options.replay,
         reload=_watched(options),
     )
     if config.workers == 0:

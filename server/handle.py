@@ -68,6 +68,8 @@ class Server:
       never.
     * ``max_items``: elements after which a worker is replaced, for generators that leak;
       default never.
+    * ``replay``: elements that are made once, kept, and handed out in a circle, to find out how
+      fast a trainer is by itself; not for training. Default none.
     * ``quiet``: leaves out the server's own lines.
     * ``ready_timeout``: seconds until the server must be ready.
     * ``cwd``: the folder that the server is started in; default this process's.
@@ -97,6 +99,7 @@ class Server:
         max_restarts: int | None = None,
         item_timeout: float | None = None,
         max_items: int | None = None,
+        replay: int | None = None,
         quiet: bool = False,
         ready_timeout: float = 300.0,
         cwd: str | None = None,
@@ -110,7 +113,7 @@ class Server:
             "length": None if length is None else str(length), "keys": keys,
             "insecure_network": insecure_network, "recovery": recovery, "max_rerun": max_rerun,
             "max_restarts": max_restarts, "item_timeout": item_timeout, "max_items": max_items,
-            "concurrency": concurrency,
+            "concurrency": concurrency, "replay": replay,
         }  # fmt: skip
         self._backend: ChildServer | GuestServer
         if workers == 0:

@@ -200,6 +200,11 @@ def _add_development(serve: Any) -> None:
 
 def _add_surroundings(serve: Any) -> None:
     serve.add_argument(
+        "--replay", type=int, metavar="N",
+        help="make N elements once and hand them out in a circle, nearly as fast as the line: "
+        "shows how fast the trainer is by itself; not for training",
+    )  # fmt: skip
+    serve.add_argument(
         "--ready-fd", type=int, metavar="FD",
         help="write the endpoint and a newline to this descriptor when everything serves",
     )  # fmt: skip
