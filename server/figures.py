@@ -12,7 +12,7 @@ from genserver.protocol.telemetry import UNKNOWN
 __all__ = [
     "ASCII", "BLOCKS", "Line", "Piece", "amount", "clean", "duration", "fit", "megabytes", "memory",
     "number",
-    "pad", "share", "sparkline", "width_of",
+    "pad", "share", "size", "sparkline", "width_of",
 ]  # fmt: skip
 
 #: From nothing to the most; the second for terminals that show no more than ASCII.
@@ -71,6 +71,11 @@ def memory(nbytes: int) -> str:
     if not nbytes:
         return NOTHING
     return f"{_three(nbytes / 1e9)}GB" if nbytes >= 999.5e6 else f"{_three(nbytes / 1e6)}MB"
+
+
+def size(nbytes: int) -> str:
+    """With its unit, from kB up."""
+    return memory(nbytes) if nbytes >= 999.5e3 else f"{_three(nbytes / 1e3)}kB"
 
 
 def duration(microseconds: int) -> str:

@@ -26,6 +26,7 @@ examples:
   genserver probe tcp://127.0.0.1:5555
   genserver top tcp://127.0.0.1:5555
   genserver keygen keys
+  genserver bench scans:cubes --step 0.05 --batch 8
 
 in the trainer:
   from genserver.client import from_server
@@ -56,7 +57,9 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def make_parser(serve: Run, probe: Run, top: Run, keygen: Run) -> argparse.ArgumentParser:
+def make_parser(
+    serve: Run, probe: Run, top: Run, keygen: Run, bench: Run
+) -> argparse.ArgumentParser:
     """The parser; ``run`` of what it reads is the command's function, ``parser`` its own."""
     parser = _Parser(
         prog="genserver",
@@ -73,6 +76,7 @@ def make_parser(serve: Run, probe: Run, top: Run, keygen: Run) -> argparse.Argum
     _add_probe(commands, probe)
     _add_top(commands, top)
     _add_keygen(commands, keygen)
+    _add_bench(commands, bench)
     return parser
 
 
@@ -272,3 +276,38 @@ def _add_keygen(commands: Any, run: Run) -> None:
     keygen.add_argument(
         "--name", default=DEFAULT_NAME, metavar="NAME", help="of the trainer (default %(default)s)"
     )
+
+
+def _add_bench(commands: Any, run: Run) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="measure a generator alone, through a server and into tf.data: is it worth it, and "
+        "how many workers",
+        description="Starts what it measures, and ends it: a process of the generator alone, "
+        "servers with different numbers of workers, and trainers that read as fast as they can.",
+    )
+    bench.set_defaults(run=run, parser=bench)
+    bench.add_argument("target", metavar="MODULE:GENERATOR", help="as for serve")
+    bench.add_argument(
+        "--arg", action="append", default=[], metavar="KEY=VALUE", help="as for serve"
+    )
+    bench.add_argument("--items", nargs="+", metavar="ITEM", help="as for serve")
+    bench.add_argument("--sharding", choices=SHARDINGS, help="as for serve")
+    bench.add_argument("--spec", metavar="SPEC", help="as for serve")
+    bench.add_argument(
+        "--workers", type=int, metavar="N",
+        help="the most to measure with (default: as many as cores and memory can use)",
+    )  # fmt: skip
+    bench.add_argument(
+        "--step", type=float, metavar="SECONDS",
+        help="what a training step takes without waiting for data: how many workers match it?",
+    )  # fmt: skip
+    bench.add_argument(
+        "--batch", type=int, default=1, metavar="N",
+        help="elements that a step uses; tf.data is read in such batches (default %(default)s)",
+    )  # fmt: skip
+    bench.add_argument(
+        "--seconds", type=float, default=10.0, metavar="S",
+        help="of measuring, all stages together (default %(default)g); processes start besides",
+    )  # fmt: skip
+    bench.add_argument("--json", action="store_true", help="print one JSON object")

@@ -19,6 +19,7 @@ from genserver.protocol.errors import ElementError
 from genserver.protocol.values import to_leaf
 
 from .config import ConfigError
+from .figures import size
 from .items import NOTHING
 from .kinds import Make
 from .source import Source
@@ -32,7 +33,6 @@ logger = logging.getLogger("genserver")
 SHARE_OF_MEMORY = 4
 #: What an object of Python's weighs about, beside its text.
 OBJECT = 50
-KB, MB = 1e3, 1e6
 _END = object()
 
 
@@ -145,8 +145,8 @@ class Replay:
         expected = max(self._nbytes, nbytes * self._wanted if len(self._kept) == 1 else 0)
         if expected > self._room:
             raise TooMuchToReplay(
-                f"{self._wanted} elements of {_size(nbytes)} are more than the "
-                f"{_size(self._room)} that each worker may keep for --replay, together a "
+                f"{self._wanted} elements of {size(nbytes)} are more than the "
+                f"{size(self._room)} that each worker may keep for --replay, together a "
                 "quarter of the memory: replay fewer, or with fewer workers"
             )
 
@@ -156,16 +156,12 @@ class Replay:
         early = " (the generator ended)" if kept < self._wanted else ""
         logger.warning(
             "replays %d kept element%s%s, %s, from here on: for measuring, not for training",
-            kept, "s" * (kept != 1), early, _size(self._nbytes),
+            kept, "s" * (kept != 1), early, size(self._nbytes),
         )  # fmt: skip
         try:
             self.close()
         except Exception:
             logger.exception("the generator raised while it was being closed")
-
-
-def _size(nbytes: int) -> str:
-    return f"{nbytes / MB:.3g} MB" if nbytes >= MB else f"{nbytes / KB:.3g} kB"
 
 
 def _part(total: int, worker: Worker) -> int:
