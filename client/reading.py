@@ -73,10 +73,7 @@ def _batched(dataset: Any, batch: int) -> Any:
 
 def _rates(options: Mapping[str, Any], source: Any, batch: int) -> dict[str, Any]:
     found = rates_of(Flow(lambda: iter(source)), Plan(**options["plan"]))
-    return {
-        "rates": [rate * batch for rate in found.rates], "elements": found.elements * batch,
-        "passes": found.passes,
-    }  # fmt: skip
+    return {"rates": [rate * batch for rate in found.rates], "passes": found.passes}
 
 
 def _report(options: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> None:
@@ -94,7 +91,7 @@ def _report(options: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -
 def _nothing(end: NothingCame, batch: int) -> str:
     if batch > 1 and not end.before:
         return f"a pass has fewer than the {batch} elements of a --batch"
-    return f"a pass gave nothing, after {end.before} elements in those before it"
+    return f"a pass gave nothing, after {end.before} elements in the one before"
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def _measured(options: Mapping[str, Any]) -> dict[str, Any]:
         what = in_a_line(kind_of(error), text_of(error))
         raise _failed(target, f"failed: {what}\n{_traceback(error)}".rstrip()) from None
     return {
-        "rates": found.rates, "elements": found.elements, "passes": found.passes, "spec": spec,
+        "rates": found.rates, "passes": found.passes, "length": found.length, "spec": spec,
         "nbytes": nbytes, "p50": half, "p99": most, "cpu": share,
         "rss": process_usage(os.getpid())[0], "divisible": source.divisible,
     }  # fmt: skip
@@ -122,7 +122,7 @@ def _cpu() -> float:
 def _nothing(before: int) -> str:
     if not before:
         return "gives no elements"
-    return f"gave {before} elements in the passes before and none in the next: it is used up"
+    return f"gave {before} elements in one pass and none in the next: it is used up"
 
 
 def _failed(target: str, what: str) -> ConfigError:

@@ -25,7 +25,8 @@ class Alone:
 
     rates: tuple[float, ...]
     passes: int
-    elements: int
+    #: Elements of a pass, 0 where none ended.
+    length: int
     spec: str
     nbytes: int
     p50: float

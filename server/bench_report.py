@@ -246,11 +246,10 @@ def _step(bench: Bench, step: float) -> list[str]:
     wanted = bench.batch / step
     begin = f"A step of {_time(step)} for {bench.batch} element{'s' * (bench.batch > 1)}"
     said = [f"{begin} uses {number(wanted)} elements/s."]
-    if _middle(bench.alone) * MET >= wanted:
-        said.append(
-            "The generator alone is as fast: plain from_generator and prefetch keep up, as long as "
-            "the step leaves Python's lock alone."
-        )
+    plain = bench.only("plain")
+    if (plain.rate if plain is not None else _middle(bench.alone)) >= wanted:
+        how = "Plain from_generator is" if plain is not None else "The generator alone is"
+        said.append(f"{how} as fast, as long as the step leaves Python's lock alone.")
     verdict = _matching(bench, step)
     if verdict.bottleneck is Bottleneck.PRODUCER and not _several(bench):
         said.append("One worker is too slow for it, and no more can share the generator's work.")
@@ -258,11 +257,11 @@ def _step(bench: Bench, step: float) -> list[str]:
         said.append(f"With one worker it would be {verdict.sentence}.")
     met = next((read for read in bench.served if read.rate >= MET * wanted), None)
     most = max(bench.served, key=lambda read: read.rate)
-    said.append(
-        f"Measured: {_bring(met)} elements/s."
-        if met is not None
-        else f"Measured: {number(most.rate)} elements/s at most, with {_workers(most.workers)}."
-    )
+    if met is not None:
+        said.append(f"Measured: {_bring(met)} elements/s into numpy.")
+    else:
+        best = f"{number(most.rate)} elements/s into numpy at most, with {_workers(most.workers)}"
+        said.append(f"Measured: {best}.")
     return said
 
 
@@ -279,10 +278,9 @@ def _caveats(bench: Bench) -> list[str]:
             "is at work, or the elements differ; --seconds measures longer."
         )
     if bench.alone.passes > 1:
-        each = bench.alone.elements / bench.alone.passes
         said.append(
-            f"A pass is short, about {number(each)} elements: {bench.alone.passes} were read one "
-            "after the other, and what it takes to begin one counts."
+            f"A pass is short, {bench.alone.length} elements: one was read after the other, and "
+            "what it takes to begin one counts."
         )
     if not bench.tensorflow:
         said.append("TensorFlow is not installed, so nothing was read into tf.data.")

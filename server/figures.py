@@ -74,7 +74,9 @@ def memory(nbytes: int) -> str:
 
 
 def size(nbytes: int) -> str:
-    """With its unit, from kB up."""
+    """With its unit, from bytes up."""
+    if nbytes < 1000:
+        return f"{nbytes}B"
     return memory(nbytes) if nbytes >= 999.5e3 else f"{_three(nbytes / 1e3)}kB"
 
 
