@@ -69,6 +69,8 @@ class Plan:
     #: How many workers each server has, and its stage before them.
     workers: tuple[int, ...] = ()
     upstream: tuple[int, ...] = ()
+    #: Servers that hand out the same few elements again and again: where, and how many.
+    replays: tuple[tuple[str, int], ...] = ()
 
     @property
     def count(self) -> int:
@@ -106,6 +108,7 @@ def make_plan(
         items=_items(endpoints, statuses, options),
         workers=tuple(len(status.workers) for status in statuses),
         upstream=tuple(status.upstream for status in statuses), moving=moving,
+        replays=tuple((e, s.replay) for e, s in zip(endpoints, statuses, strict=True) if s.replay),
     )  # fmt: skip
 
 

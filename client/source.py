@@ -7,6 +7,7 @@ A `Reach` is what it takes to use the servers for a while: connections, given ba
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -115,6 +116,9 @@ class Source:
             while True:
                 plan = reach.plan(0.5)
                 if plan is not None:
+                    for endpoint, count in plan.replays:
+                        what = f"{endpoint} replays the same {count} elements again and again"
+                        say(f"{what}: it is for measuring, do not train on it", logging.WARNING)
                     return plan
         finally:
             reach.release()

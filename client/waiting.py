@@ -31,10 +31,10 @@ logger = logging.getLogger("genserver")
 REPORT_EVERY, FIRST_REPORT = 5.0, 1.0
 
 
-def say(text: str) -> None:
+def say(text: str, level: int = logging.INFO) -> None:
     """Tell the user: through `logging` where it is set up, else on standard error."""
     if logger.hasHandlers():
-        logger.info(text)
+        logger.log(level, text)
     elif sys.stderr is not None:  # as in a program that was started with it closed
         sys.stderr.write(f"genserver: {text}\n")
 

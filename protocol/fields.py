@@ -201,6 +201,7 @@ FIELDS: dict[Kind, tuple[Field, ...]] = {
         Field("a", "arguments", _text(32), default=""),
         Field("it", "items", _int(-1, U63), default=-1),
         Field("up", "upstream", _int(0, MAX_WORKERS), default=0),
+        Field("rp", "replay", _u63, default=0),
     ),
     Kind.OPEN: (
         _stream, Field("i", "index", _int(0, 2**31)), Field("n", "count", _int(1, 2**31)),

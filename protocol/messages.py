@@ -172,6 +172,8 @@ class Status:
     items: int = NO_MORE
     #: Where items are elements of a stage before this one: how many workers that has.
     upstream: int = 0
+    #: How many kept elements are handed out in a circle; 0 where the generator makes each.
+    replay: int = 0
 
 
 @dataclass(frozen=True, slots=True)

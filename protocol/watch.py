@@ -365,6 +365,7 @@ def difference(before: Status, now: Status) -> tuple[str, str, str] | None:
         "the element spec": (before.spec, now.spec),
         "the sharding": (before.sharding, now.sharding),
         "the number of workers": (len(before.workers), len(now.workers)),
+        "the number of replayed elements": (before.replay, now.replay),
         "the cardinality": (before.cardinality, now.cardinality),
     }
     differing = (name for name, (then, new) in pairs.items() if then != new)

@@ -24,4 +24,14 @@ def start_up_lines(
         f'  dataset = genserver.client.from_server("{endpoint}")'
         + ("" if watched is None else f"\n  reloads what changes in {' and '.join(watched)}")
         + (f"\n  metrics at {url}/metrics" if url else "")
+        + ("" if not status.replay else f"\n  {_replays(status)}")
+    )
+
+
+def _replays(status: Status) -> str:
+    each = " of each worker" if status.sharding == "off" else ""
+    long = " without end" if status.cardinality < 0 else f" in passes of {status.cardinality}"
+    return (
+        f"REPLAYS {status.replay} kept elements{each}{long}: for measuring a trainer, not for "
+        "training one"
     )

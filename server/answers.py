@@ -12,6 +12,9 @@ from .source import Source
 
 __all__ = ["loaded", "searched"]
 
+#: The kind of `replay.TooMuchToReplay`, which most servers do not load.
+TOO_MUCH_TO_REPLAY = "TooMuchToReplay"
+
 
 def loaded(source: Source) -> Loaded:
     """The report of a generator that is imported."""
@@ -33,5 +36,7 @@ def searched(runner: Runner, search: Search, target: str) -> Found | Empty | Fai
     if isinstance(found, ElementSpec):
         return Found(found.to_wire(), runner.seeks)
     name = runner.name or target
+    if found.kind == TOO_MUCH_TO_REPLAY:
+        return Failed(int(ExitCode.CONFIG), f"{name}: {found.text}")
     text = f"{name} failed before its first element: {found.kind}: {found.text}"
     return Failed(int(ExitCode.GENERATOR), f"{text}\n{found.traceback}".rstrip())

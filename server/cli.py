@@ -105,7 +105,8 @@ def _run(options: argparse.Namespace) -> ExitCode:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     """What a command does not know is said with that command's usage."""
-    options, unknown = make_parser(_serve, _probe, _top, _keygen, _peek).parse_known_args(arguments)
+    parser = make_parser(_serve, _probe, _top, _keygen, _peek, _bench)
+    options, unknown = parser.parse_known_args(arguments)
     if unknown:
         # Other servers have a --port; its number may have been taken for the target.
         given = " ".join(sys.argv[1:] if arguments is None else arguments)
@@ -122,8 +123,7 @@ def _serve(options: argparse.Namespace) -> ExitCode:
             "generators are served on Linux and macOS; a trainer on this system can use them from "
             "there: from_server('tcp://HOST:PORT')"
         )
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as `python -m` has it: the user's module is found here
+    _find_modules_here()
     inherited = {} if options.arguments_fd is None else taken(options.arguments_fd)
     items = None if options.items is None else parse_items(options.items)
     if options.items_fd is not None:
@@ -148,12 +148,19 @@ def _serve(options: argparse.Namespace) -> ExitCode:
         max_restarts=options.max_restarts,
         item_timeout=options.item_timeout,
         max_items=options.max_items,
+        replay=options.replay,
         reload=_watched(options),
         http=options.http,
     )
     if config.workers == 0:
         return _serve_in_process(options, config)
     return _serve_in_workers(options, config)
+
+
+def _find_modules_here() -> None:
+    """The user's, as `python -m` has it."""
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
 
 
 def _watched(options: argparse.Namespace) -> tuple[str, ...] | None:
@@ -290,3 +297,25 @@ def _keygen(options: argparse.Namespace) -> ExitCode:
     print(f"the server's host needs {server}:  genserver serve ... --keys {server}")
     print(f"the trainer's needs {trainer}:  from_server(..., keys={trainer!r})")
     return ExitCode.OK
+
+
+def _bench(options: argparse.Namespace) -> ExitCode:
+    if not can_serve():
+        raise ConfigError("generators are served on Linux and macOS, and bench serves one")
+    _find_modules_here()
+    from .bench import Asked, bench
+
+    return bench(
+        Asked(
+            target=options.target,
+            arguments=parse_arguments(options.arg),
+            items=None if options.items is None else parse_items(options.items),
+            workers=options.workers,
+            sharding=options.sharding,
+            spec=options.spec,
+            seconds=options.seconds,
+            step=options.step,
+            batch=options.batch,
+            as_json=options.json,
+        )
+    )

@@ -77,6 +77,8 @@ class ServeConfig:
     item_timeout: float | None = None
     #: Elements after which a worker is replaced; None for never.
     max_items: int | None = None
+    #: Elements that are kept and handed out in a circle; None where the generator makes each.
+    replay: int | None = None
     #: The folders in which changed code replaces all workers; None for no such thing.
     reload: tuple[str, ...] | None = None
     #: Where it tells its figures over HTTP; None for nowhere.
@@ -128,6 +130,12 @@ class ServeConfig:
             "--max-items replaces workers, and --recovery none makes that an error": (
                 self.recovery == "none" and self.max_items is not None
             ),
+            "--replay must be 1 or more": self.replay is not None and self.replay < 1,
+            "--replay has each worker hand out what it keeps, so nothing is dealt: leave "
+            "--sharding dynamic out": self.replay is not None and self.sharding == "dynamic",
+            "--max-items replaces workers, and with --replay each would make its elements again": (
+                self.replay is not None and self.max_items is not None
+            ),
             "--reload replaces worker processes, and --workers 0 has none": (
                 self.workers == 0 and self.reload is not None
             ),
@@ -174,6 +182,7 @@ def make_config(
     max_restarts: int | None = None,
     item_timeout: float | None = None,
     max_items: int | None = None,
+    replay: int | None = None,
     reload: tuple[str, ...] | None = None,
     http: str | None = None,
 ) -> ServeConfig:
@@ -206,6 +215,7 @@ def make_config(
         max_restarts=DEFAULT_RESTARTS if max_restarts is None else max_restarts,
         item_timeout=item_timeout,
         max_items=max_items,
+        replay=replay,
         reload=reload,
         http=None if http is None else _http(http),
     )

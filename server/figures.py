@@ -11,7 +11,7 @@ from genserver.protocol.text import clean, fit, pad, width_of
 
 __all__ = [
     "ASCII", "BLOCKS", "Line", "Piece", "amount", "clean", "duration", "fit", "megabytes", "memory",
-    "number", "pad", "share", "sparkline", "width_of",
+    "number", "pad", "share", "size", "sparkline", "width_of",
 ]  # fmt: skip
 
 #: From nothing to the most; the second for terminals that show no more than ASCII.
@@ -70,6 +70,13 @@ def memory(nbytes: int) -> str:
     if not nbytes:
         return NOTHING
     return f"{_three(nbytes / 1e9)}GB" if nbytes >= 999.5e6 else f"{_three(nbytes / 1e6)}MB"
+
+
+def size(nbytes: int) -> str:
+    """With its unit, from bytes up."""
+    if nbytes < 1000:
+        return f"{nbytes}B"
+    return memory(nbytes) if nbytes >= 999.5e3 else f"{_three(nbytes / 1e3)}kB"
 
 
 def duration(microseconds: int) -> str:

@@ -203,7 +203,7 @@ class Fleet:
             ),
             cause=cut_text(self.failure, MAX_CAUSE // 2 if dead else MAX_CAUSE),
             recovery=self.config.recovery, arguments=self.digest, items=self.settled.items,
-            upstream=self.settled.upstream,
+            upstream=self.settled.upstream, replay=self.config.replay or 0,
         )  # fmt: skip
 
     def _spawn(self) -> Spawn:

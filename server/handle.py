@@ -71,6 +71,8 @@ class Server:
     * ``http``: "HOST:PORT" at which the server tells how it fares: ``/metrics`` for Prometheus,
       ``/healthz``, ``/readyz``; with port 0 the server's own lines say the port. Needs
       ``genserver-data[http]``, and worker processes.
+    * ``replay``: elements that are made once, kept, and handed out in a circle, to find out how
+      fast a trainer is by itself; not for training. Default none.
     * ``quiet``: leaves out the server's own lines.
     * ``ready_timeout``: seconds until the server must be ready.
     * ``cwd``: the folder that the server is started in; default this process's.
@@ -101,6 +103,7 @@ class Server:
         item_timeout: float | None = None,
         max_items: int | None = None,
         http: str | None = None,
+        replay: int | None = None,
         quiet: bool = False,
         ready_timeout: float = 300.0,
         cwd: str | None = None,
@@ -114,7 +117,7 @@ class Server:
             "length": None if length is None else str(length), "keys": keys,
             "insecure_network": insecure_network, "recovery": recovery, "max_rerun": max_rerun,
             "max_restarts": max_restarts, "item_timeout": item_timeout, "max_items": max_items,
-            "concurrency": concurrency, "http": http,
+            "concurrency": concurrency, "http": http, "replay": replay,
         }  # fmt: skip
         self._backend: ChildServer | GuestServer
         if workers == 0:

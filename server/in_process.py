@@ -22,7 +22,7 @@ from genserver.protocol.messages import Status
 from genserver.protocol.spec import ElementSpec
 from genserver.protocol.transport.control import ControlEnd
 from genserver.protocol.transport.guard import Guard
-from genserver.protocol.transport.platform import has_ipc, host_id
+from genserver.protocol.transport.platform import has_ipc, host_id, memory_size
 from genserver.protocol.transport.process import acquire_loop, release_loop
 from genserver.protocol.transport.safety import check_safe
 from genserver.protocol.transport.serving import DataEnd, make_data_end
@@ -35,6 +35,7 @@ from .exit_codes import ExitCode
 from .fleet import Fleet
 from .private_folder import PrivateFolder
 from .progress_page import ProgressPage
+from .replay import replaying, room_for
 from .reports import Bound, Report, Search, UseSpec
 from .run import Rules
 from .runner import Runner, StopRequested
@@ -96,6 +97,11 @@ class InProcess:
         source = load_source(
             config.target, config.arguments, items=config.items, concurrency=config.concurrency
         )
+        if config.replay is not None:
+            room = room_for(1, memory=memory_size(), cores=1)
+            source = replaying(
+                source, config.replay, target=config.target, length=config.length, room=room
+            )
         rules = Rules(
             divided=config.sharding != "off", recovery=config.recovery, max_rerun=config.max_rerun
         )

@@ -27,6 +27,7 @@ examples:
   genserver top tcp://127.0.0.1:5555
   genserver peek tcp://127.0.0.1:5555 --save samples.png
   genserver keygen keys
+  genserver bench scans:cubes --step 0.05 --batch 8
 
 in the trainer:
   from genserver.client import from_server
@@ -58,7 +59,7 @@ class _Version(argparse.Action):
 
 
 def make_parser(
-    serve: Run, probe: Run, top: Run, keygen: Run, peek: Run
+    serve: Run, probe: Run, top: Run, keygen: Run, peek: Run, bench: Run
 ) -> argparse.ArgumentParser:
     """The parser; ``run`` of what it reads is the command's function, ``parser`` its own."""
     parser = _Parser(
@@ -77,6 +78,7 @@ def make_parser(
     _add_top(commands, top)
     _add_peek(commands, peek)
     _add_keygen(commands, keygen)
+    _add_bench(commands, bench)
     return parser
 
 
@@ -209,6 +211,11 @@ def _add_surroundings(serve: Any) -> None:
         "(pip install 'genserver-data[http]')",
     )  # fmt: skip
     serve.add_argument(
+        "--replay", type=int, metavar="N",
+        help="make N elements once and hand them out in a circle, nearly as fast as the line: "
+        "shows how fast the trainer is by itself; not for training",
+    )  # fmt: skip
+    serve.add_argument(
         "--ready-fd", type=int, metavar="FD",
         help="write the endpoint and a newline to this descriptor when everything serves",
     )  # fmt: skip
@@ -305,3 +312,38 @@ def _add_keygen(commands: Any, run: Run) -> None:
     keygen.add_argument(
         "--name", default=DEFAULT_NAME, metavar="NAME", help="of the trainer (default %(default)s)"
     )
+
+
+def _add_bench(commands: Any, run: Run) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="measure a generator alone, through a server and into tf.data: is it worth it, and "
+        "how many workers",
+        description="Starts what it measures, and ends it: a process of the generator alone, "
+        "servers with different numbers of workers, and trainers that read as fast as they can.",
+    )
+    bench.set_defaults(run=run, parser=bench)
+    bench.add_argument("target", metavar="MODULE:GENERATOR", help="as for serve")
+    bench.add_argument(
+        "--arg", action="append", default=[], metavar="KEY=VALUE", help="as for serve"
+    )
+    bench.add_argument("--items", nargs="+", metavar="ITEM", help="as for serve")
+    bench.add_argument("--sharding", choices=SHARDINGS, help="as for serve")
+    bench.add_argument("--spec", metavar="SPEC", help="as for serve")
+    bench.add_argument(
+        "--workers", type=int, metavar="N",
+        help="the most to measure with (default: as many as cores and memory can use)",
+    )  # fmt: skip
+    bench.add_argument(
+        "--step", type=float, metavar="SECONDS",
+        help="what a training step takes without waiting for data: how many workers match it?",
+    )  # fmt: skip
+    bench.add_argument(
+        "--batch", type=int, default=1, metavar="N",
+        help="elements that a step uses; tf.data is read in such batches (default %(default)s)",
+    )  # fmt: skip
+    bench.add_argument(
+        "--seconds", type=float, default=10.0, metavar="S",
+        help="of measuring, all stages together (default %(default)g); processes start besides",
+    )  # fmt: skip
+    bench.add_argument("--json", action="store_true", help="print one JSON object")

@@ -47,6 +47,7 @@ def _report(endpoint: Endpoint, status: Status) -> dict[str, Any]:
         "first_stage_workers": status.upstream,
         "seed": status.seed,
         "recovery": status.recovery,
+        "replay": status.replay or None,
         "workers": [
             {
                 "index": worker.index,
@@ -91,6 +92,8 @@ def _format(report: dict[str, Any]) -> str:
         f"  seed         {report['seed']}",
         f"  recovery     {report['recovery']}",
     ]
+    if report["replay"]:
+        lines.append(f"  REPLAYS      {report['replay']} kept elements: not for training")
     for worker in report["workers"]:
         life = f", life {worker['life']}" if worker["life"] else ""
         cause = f", last died: {worker['cause']}" if worker["cause"] else ""

@@ -11,7 +11,7 @@ import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from genserver.protocol.columns import Shape
@@ -30,6 +30,9 @@ from .run import Exhausted, Rules, Run
 from .shared import Shared, shared_elements
 from .source import Source
 from .worker import random_states, set_random_states
+
+if TYPE_CHECKING:
+    from .replay import Replay
 
 __all__ = ["Runner", "StopRequested"]
 
@@ -76,8 +79,9 @@ class Runner:
         finally:
             for run in [*self._runs.values(), self._spare[1] if self._spare else None]:
                 self._close(run)
-            for shared in self._shared:
-                self._end(shared)
+            owners: list[Shared | Replay] = [*self._shared, *self._source.kept]
+            for owner in owners:
+                self._end(owner)
 
     @property
     def worn(self) -> bool:
@@ -347,7 +351,7 @@ class Runner:
         if run.shared is not None:
             run.shared.members -= 1
 
-    def _end(self, generator: Run | Shared) -> None:
+    def _end(self, generator: Run | Shared | Replay) -> None:
         try:
             generator.close()
         except Exception:

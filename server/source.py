@@ -36,6 +36,7 @@ from .worker import Worker
 
 if TYPE_CHECKING:
     from .feed import Feed
+    from .replay import Replay
 
 __all__ = [
     "Caller", "Source", "declared_length", "declared_spec", "load_source", "maker_of",
@@ -73,6 +74,8 @@ class Source:
     workers: int | None = None
     #: What a user knows it by, where that is not the target.
     name: str = ""
+    #: What hands its elements out in a circle, with ``--replay``.
+    kept: tuple[Replay, ...] = ()
 
 
 class Caller:

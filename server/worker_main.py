@@ -25,7 +25,12 @@ from genserver.protocol.messages import GoAway
 from genserver.protocol.spec import ElementSpec
 from genserver.protocol.transport.guard import Guard
 from genserver.protocol.transport.loop import Loop
-from genserver.protocol.transport.platform import die_with_parent, raise_descriptor_limit
+from genserver.protocol.transport.platform import (
+    die_with_parent,
+    memory_size,
+    raise_descriptor_limit,
+    usable_cores,
+)
 from genserver.protocol.transport.process import end_loop
 from genserver.protocol.transport.serving import make_data_end
 from genserver.protocol.transport.sockets import Router, close_context
@@ -194,6 +199,14 @@ class _Process:
             from .sent import load_sent  # most servers are sent nothing
 
             source = load_sent(function, target, self._config["stage"])
+        if self._config["replay"] is not None:
+            from .replay import replaying, room_for  # most servers replay nothing
+
+            room = room_for(self._config["workers"], memory=memory_size(), cores=usable_cores())
+            source = replaying(
+                source, self._config["replay"], target=target, length=self._config["length"],
+                room=room,
+            )  # fmt: skip
         if "tensorflow" in sys.modules and self._index == 0:
             logger.warning(
                 "%s imports TensorFlow: every worker pays its start-up and about 0.5 GB of memory",

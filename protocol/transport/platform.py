@@ -18,6 +18,7 @@ __all__ = [
     "after_fork_in_child", "can_serve", "die_with_parent", "has_ipc", "has_memory", "host_id",
     "keep_freed_memory", "memory_file", "memory_size", "private_folder_parent",
     "process_usage", "raise_descriptor_limit", "reap_strangers", "try_lock", "usable_cores",
+    "waited_for_core",
 ]  # fmt: skip
 
 #: The variable that names where servers put their sockets: a volume that containers share.
@@ -95,6 +96,13 @@ def process_usage(pid: int) -> tuple[int, int]:
         return 0, 0
     ticks = int(fields[11]) + int(fields[12])
     return int(fields[21]) * os.sysconf("SC_PAGE_SIZE"), ticks * 1_000_000 // _TICKS
+
+
+def waited_for_core() -> float:
+    """Seconds that this thread was ready to run while others had the cores; 0 where the system does
+    not say."""
+    fields = _read("/proc/thread-self/schedstat").split() if _LINUX else []
+    return int(fields[1]) / 1e9 if len(fields) > 1 else 0.0
 
 
 def try_lock(descriptor: int) -> bool:

@@ -139,6 +139,36 @@ MESSAGES: dict[str, tuple[int, Message, str]] = {
         "64206279205349474b494c4c03ce00011170a178a26e6fa27263a673747265616da161b03031"
         "3233343536373839616263646566a26974cd03e8a2757002",
     ),
+    "status of one that replays": (
+        1,
+        Status(
+            "ready",
+            "scans:patches",
+            "dynamic",
+            2**64 - 1,
+            -2,
+            "4be5-host",
+            SPEC,
+            (
+                WorkerStatus(0, "ready", 4711, "/run/gs/0.sock", 0),
+                WorkerStatus(1, "backoff", 0, "", 5556, "killed by SIGKILL", 3, 70_000),
+            ),
+            "no",
+            "stream",
+            "0123456789abcdef",
+            1000,
+            2,
+            16,
+        ),
+        "de0010a16b04a16c01a27374a57265616479a167ad7363616e733a70617463686573a27368a7"
+        "64796e616d6963a27364cfffffffffffffffffa26361fea168a9346265352d686f7374a27370"
+        "94a57475706c65a093a130a131a1329394a464696374a092a5696d616765a46e616d659293a5"
+        "6172726179a7666c6f6174333292c00393a56172726179a37374729093a56172726179a86266"
+        "6c6f617431369093a56172726179a575696e7438920202a27773929800a57265616479cd1267"
+        "ae2f72756e2f67732f302e736f636b00a000009801a76261636b6f666600a0cd15b4b16b696c"
+        "6c6564206279205349474b494c4c03ce00011170a178a26e6fa27263a673747265616da161b0"
+        "30313233343536373839616263646566a26974cd03e8a2757002a2727010",
+    ),
     "status of a simple producer": (
         1,
         Status("starting", "", "static", 0, -1, "", None),

@@ -20,7 +20,7 @@ from ..support.servers import eventually
 
 CONFIG = {
     "index": 0, "life": 0, "target": "made:here", "arguments": {}, "sharding": "off",
-    "recovery": "auto", "max_rerun": None, "max_items": 1,
+    "recovery": "auto", "max_rerun": None, "max_items": 1, "replay": None,
     "items": None, "concurrency": 1, "item_timeout": None, "ipc": "",
     "tcp": "", "keys": None, "function": None, "stage": 0,
 }  # fmt: skip

@@ -1,0 +1,94 @@
+"""``genserver bench`` as a trainer: a process that reads as fast as it can, and says how fast.
+
+Run as ``python -m genserver.client.reading OPTIONS``, where OPTIONS is a JSON object: "into"
+("numpy" or "tf"), "endpoint", "plan" (the fields of `rates.Plan`), "batch", "parent", and "report",
+the descriptor that the answer is written to as JSON. `plain` is the same for a generator in this
+process. Imports TensorFlow only to measure it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from genserver.protocol.child.rates import Flow, NothingCame, Plan, rates_of
+from genserver.protocol.dtypes import TEXT
+from genserver.protocol.errors import GenserverError
+from genserver.protocol.spec import ArraySpec, ElementSpec, parse_spec
+from genserver.protocol.transport.platform import die_with_parent
+
+from .client import Client
+
+__all__ = ["main", "plain"]
+
+
+def main() -> None:
+    """Read from a server, as the last argument says."""
+    options = json.loads(sys.argv[-1])
+    if die_with_parent(options["parent"]):
+        _report(options, lambda: _served(options))
+
+
+def plain(options: Mapping[str, Any], begin: Callable[[], Iterator[Any]]) -> None:
+    """Read from ``begin``, a generator function, through `tf.data.Dataset.from_generator`."""
+    _report(options, lambda: _plain(options, begin))
+
+
+def _served(options: Mapping[str, Any]) -> dict[str, Any]:
+    if options["into"] == "tf":
+        from . import from_server
+
+        batch = options["batch"]
+        return _rates(options, _batched(from_server(options["endpoint"]), batch), batch)
+    with Client(options["endpoint"]) as client:
+        return _rates(options, client, 1) | {"spec": str(client.spec)}
+
+
+def _plain(options: Mapping[str, Any], begin: Callable[[], Iterator[Any]]) -> dict[str, Any]:
+    spec, batch = parse_spec(options["spec"]), options["batch"]
+    dataset = _tf().data.Dataset.from_generator(begin, output_signature=_signature(spec))
+    # As `from_server` has it: the next element is made while this one is used.
+    return _rates(options, _batched(dataset, batch).prefetch(2), batch)
+
+
+def _tf() -> Any:
+    from . import tensorflow  # the one file that imports it
+
+    return vars(tensorflow)["tf"]
+
+
+def _signature(spec: ElementSpec) -> Any:
+    def of(leaf: ArraySpec) -> Any:
+        return _tf().TensorSpec(leaf.shape, "string" if leaf.dtype in TEXT else leaf.dtype)
+
+    return spec.map(of)
+
+
+def _batched(dataset: Any, batch: int) -> Any:
+    return dataset if batch == 1 else dataset.batch(batch, drop_remainder=True)
+
+
+def _rates(options: Mapping[str, Any], source: Any, batch: int) -> dict[str, Any]:
+    found = rates_of(Flow(lambda: iter(source)), Plan(**options["plan"]))
+    return {"rates": [rate * batch for rate in found.rates], "passes": found.passes}
+
+
+def _report(options: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> None:
+    """Write what comes of it, also if that is an error of the user's."""
+    try:
+        answer = measure()
+    except NothingCame as end:
+        answer = {"error": _nothing(end, options["batch"])}
+    except GenserverError as error:
+        answer = {"error": str(error)}
+    with os.fdopen(options["report"], "w") as report:
+        json.dump(answer, report)
+
+
+def _nothing(end: NothingCame, batch: int) -> str:
+    if batch > 1 and not end.before:
+        return f"a pass has fewer than the {batch} elements of a --batch"
+    return f"a pass gave nothing, after {end.before} elements in the one before"
