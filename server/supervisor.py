@@ -53,12 +53,12 @@ from .printer import OutputReader, Printer
 from .reports import Start, Stop, parse_report
 from .spawn import WorkerProcess, describe_exit
 from .stalls import tick_for
+from .vitals import Vitals
 
 if TYPE_CHECKING:
     from .board import Board
     from .reloading import Reloading
     from .upstream import UpstreamServer
-    from .vitals import Vitals
     from .watcher import Watcher
 
 __all__ = ["Supervisor"]
@@ -109,7 +109,7 @@ class Supervisor:
         self._guard = Guard(self._loop, config.keys)
         self._control: ControlEnd | None = None
         self._upstream: UpstreamServer | None = None
-        self._vitals: Vitals | None = None
+        self._vitals = Vitals()
         self._exit = ExitCode.OK
         self._failure = ""
         self._ladder: list[tuple[float, Callable[[], None]]] = []
@@ -352,10 +352,6 @@ class Supervisor:
         self._loop.hurry(self._ladder[0][0] if self._ladder else self._fleet.due)
 
     def _measure(self, trainers: Iterable[TrainerTotals]) -> Snapshot:
-        if self._vitals is None:  # somebody wants to know, for the first time
-            from .vitals import Vitals
-
-            self._vitals = Vitals()
         return self._vitals.snapshot(self._fleet.status().workers, self._launcher.pages, trainers)
 
     def _signal_all(self, number: signal.Signals) -> None:
