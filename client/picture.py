@@ -50,8 +50,8 @@ def drawn(album: Album, told: Page, kind: str) -> bytes:
         warnings.simplefilter("ignore", UserWarning)
         matplotlib.rcdefaults()
         figure = figure_of(album, told)
-        small = {"optimize": True} if kind in ("png", "jpg") else None
-        figure.savefig(data, format=kind, dpi=DPI, facecolor=PAPER, pil_kwargs=small)
+        small = {"pil_kwargs": {"optimize": True}} if kind in ("png", "jpg") else {}
+        figure.savefig(data, format=kind, dpi=DPI, facecolor=PAPER, **small)
     return data.getvalue()
 
 
