@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -50,8 +51,9 @@ def drawn(album: Album, told: Page, kind: str) -> bytes:
         warnings.simplefilter("ignore", UserWarning)
         matplotlib.rcdefaults()
         figure = figure_of(album, told)
-        small = {"optimize": True} if kind in ("png", "jpg") else None
-        figure.savefig(data, format=kind, dpi=DPI, facecolor=PAPER, pil_kwargs=small)
+        pixels = kind in ("png", "jpg")
+        small: dict[str, Any] = {"pil_kwargs": {"optimize": True}} if pixels else {}
+        figure.savefig(data, format=kind, dpi=DPI, facecolor=PAPER, **small)
     return data.getvalue()
 
 
