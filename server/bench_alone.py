@@ -82,7 +82,8 @@ def _measured(options: Mapping[str, Any]) -> dict[str, Any]:
         found = rates_of(flow, plan)
         # What other programs have of the cores is none of its waiting.
         late = waited_for_core() - late
-        share = (_cpu() - before) / max(1e-9, time.perf_counter() - began - late)
+        spent = time.perf_counter() - began
+        share = (_cpu() - before) / max(1e-9, spent - late)
         half, most = percentiles(flow.elements, plan.seconds)
     except NothingCame as end:
         raise _failed(target, _nothing(end.before)) from None
@@ -93,7 +94,7 @@ def _measured(options: Mapping[str, Any]) -> dict[str, Any]:
         raise _failed(target, f"failed: {what}\n{_traceback(error)}".rstrip()) from None
     return {
         "rates": found.rates, "passes": found.passes, "length": found.length, "spec": spec,
-        "nbytes": nbytes, "p50": half, "p99": most, "cpu": share,
+        "nbytes": nbytes, "p50": half, "p99": most, "cpu": share, "late": late / spent,
         "rss": process_usage(os.getpid())[0], "divisible": source.divisible,
     }  # fmt: skip
 

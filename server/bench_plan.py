@@ -33,6 +33,8 @@ class Alone:
     p99: float
     #: Of a core, while it made elements; above 1 where it has several threads.
     cpu: float
+    #: The share of the time in which it could have run and others had the cores.
+    late: float
     rss: int
     #: Whether several workers can share a pass.
     divisible: bool

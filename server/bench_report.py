@@ -25,6 +25,8 @@ FASTER = 1.1
 NOISY = 0.25
 #: Of a core, that one thread does not use.
 SEVERAL_THREADS = 1.3
+#: Others have the cores for more than this share: the machine is not ours.
+BUSY = 0.1
 #: A step is met by so much of its rate.
 MET = 0.95
 INTO = {
@@ -106,7 +108,7 @@ def sentences(bench: Bench) -> list[str]:
     said = [
         f"One element: {alone.spec}, {size(alone.nbytes)}; half of them take at most "
         f"{_time(alone.p50)}, 99 of 100 at most {_time(alone.p99)}.",
-        _nature(alone), *_threads(bench), _worth(bench), *_growth(bench),
+        _nature(alone), *_threads(bench), *_noise(bench), _worth(bench), *_growth(bench),
     ]  # fmt: skip
     if bench.step is not None:
         said += _step(bench, bench.step)
@@ -269,14 +271,25 @@ def _several(bench: Bench) -> bool:
     return bench.alone.divisible or len(bench.served) > 1
 
 
-def _caveats(bench: Bench) -> list[str]:
+def _noise(bench: Bench) -> list[str]:
+    """How far the rest can be believed."""
     said = []
     widest = max(_spread(rates) for rates in (bench.alone.rates, *(r.rates for r in bench.reads)))
-    if widest > NOISY:
+    if bench.alone.late > BUSY:
+        said.append(
+            f"Other programs kept it from a core for {share(bench.alone.late)} of its time: on a "
+            "machine that is busy the figures below are no more than a hint."
+        )
+    elif widest > NOISY:
         said.append(
             f"The slices of one line differ by up to {share(widest)} of its middle: something else "
             "is at work, or the elements differ; --seconds measures longer."
         )
+    return said
+
+
+def _caveats(bench: Bench) -> list[str]:
+    said = []
     if bench.alone.passes > 1:
         said.append(
             f"A pass is short, {bench.alone.length} elements: one was read after the other, and "

@@ -16,7 +16,7 @@ def alone(*, cpu: float = 1.0, divisible: bool = True, rss: int = GB // 10, **mo
     """A generator that takes 20 ms for an element of 1 MB."""
     fields: dict[str, Any] = {
         "rates": (49.0, 50.0, 51.0), "passes": 1, "length": 0, "spec": "float32[512,512]",
-        "nbytes": 1 << 20, "p50": 0.02, "p99": 0.03,
+        "nbytes": 1 << 20, "p50": 0.02, "p99": 0.03, "late": 0.0,
     }  # fmt: skip
     return Alone(**fields | more, cpu=cpu, divisible=divisible, rss=rss)
 

@@ -76,6 +76,9 @@ WHOLE = made(50, {1: 50}, divisible=False)
         (made(50, {1: 50}, spread=0.6),
          "The slices of one line differ by up to 60% of its middle: something else is at work, or "
          "the elements differ; --seconds measures longer."),
+        (made(50, {1: 50}, spread=0.6, late=0.4),
+         "Other programs kept it from a core for 40% of its time: on a machine that is busy the "
+         "figures below are no more than a hint."),
         (WHOLE, "TensorFlow is not installed, so nothing was read into tf.data."),
     ],
 )  # fmt: skip
