@@ -191,7 +191,7 @@ def _answer(argv: Sequence[str], options: Mapping[str, Any], asked: Asked) -> di
             os.close(reader)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # and whatever it started
-            code = process.wait()
+            code = process.wait(GOODBYE_SECONDS)
         if not said:
             printed.seek(0)
             sys.stderr.write(printed.read().decode(errors="replace"))
