@@ -142,9 +142,14 @@ def peek(asked: Asked) -> ExitCode:
         why_fewer=why, batched=album.batched, statistics=album.statistics,
         warnings=album.warnings(),
     )  # fmt: skip
+    saved = None
     if file is not None:
-        _draw(album, told, file)
-    _print(told, asked)
+        try:
+            _draw(album, told, file)
+            saved = asked.save
+        except OSError as error:
+            failure = PeekError(f"--save {asked.save}: {error.strerror or error}", ExitCode.CONFIG)
+    _print(told, saved, json_=asked.json)
     if failure is not None:
         raise failure
     return ExitCode.OK
@@ -155,10 +160,7 @@ def _draw(album: Album, told: Page, file: PictureFile) -> None:
     os.environ["MPLBACKEND"] = "agg"
     from .picture import drawn
 
-    try:
-        file.write(drawn(album, told, file.kind))
-    except OSError as error:
-        raise PeekError(f"the picture: {error.strerror or error}", ExitCode.CONFIG) from None
+    file.write(drawn(album, told, file.kind))
 
 
 def _nothing(asked: Asked, *, ended: bool) -> GenserverError:
@@ -167,13 +169,13 @@ def _nothing(asked: Asked, *, ended: bool) -> GenserverError:
     return Stalled(seconds=asked.timeout, workers="--timeout SECONDS waits longer")
 
 
-def _print(told: Page, asked: Asked) -> None:
-    if asked.json:
-        print(as_json(told, asked.save))
+def _print(told: Page, saved: str | None, *, json_: bool) -> None:
+    if json_:
+        print(as_json(told, saved), flush=True)
         return
     text = "\n".join(page(told))
-    if asked.save is not None:
-        text += f"\n\nsaved {asked.save}"
+    if saved is not None:
+        text += f"\n\nsaved {saved}"
     # Paths and texts of others, on a terminal that may not know them.
     encoding = sys.stdout.encoding or "ascii"
     print(text.encode(encoding, "replace").decode(encoding), flush=True)

@@ -180,57 +180,66 @@ class Tally:
         """``first``, ``step``: which of its values go into the sample."""
         if block.dtype.kind == "b":
             block = block.view(np.uint8)
-        integer = block.dtype.kind in "iu"
         real = np.abs(block) if block.dtype.kind == "c" else block
+        picked = real[first::step].astype(np.float64)
+        self._sample += picked[np.isfinite(picked)].tolist()
+        if block.dtype == np.uint8:  # how often each value occurs says it all
+            self._add_counted(np.bincount(block, minlength=256))
+            return
         numbers = real.astype(np.float64)
         self._zeros += int(numbers.size - np.count_nonzero(numbers))
-        picked = numbers[first::step]
-        if not integer:
+        if block.dtype.kind not in "iu":
             good = np.isfinite(numbers)
             if not good.all():
                 nan = int(np.count_nonzero(np.isnan(numbers)))
                 self._nan += nan
                 self._inf += int(good.size - np.count_nonzero(good)) - nan
                 numbers = numbers[good]
-                picked = picked[np.isfinite(picked)]
-        self._sample += picked.tolist()
         if numbers.size:
-            exact = block if integer else numbers
-            self._spread(exact.min().item(), exact.max().item())
+            exact = block if block.dtype.kind in "iu" else numbers
+            low, high = exact.min().item(), exact.max().item()
+            self._spread(low, high)
             self._merge(numbers)
-            self._count(exact)
+            if low == high:
+                self._count(np.array([low], exact.dtype), np.array([exact.size]))
+            # Seen of a part without sorting all of it.
+            elif self._counts is None or len(np.unique(exact[: 2 * FEW])) > FEW:
+                self._counts = None
+            else:
+                self._count(*np.unique(exact, return_counts=True))
+
+    def _add_counted(self, counts: Array) -> None:
+        """Of bytes: how often there is each from 0 to 255."""
+        self._zeros += int(counts[0])
+        values = np.flatnonzero(counts)
+        counts = counts[values]
+        self._spread(int(values[0]), int(values[-1]))
+        count = int(counts.sum())
+        mean = float(values @ counts) / count
+        self._put(count, mean, float(np.square(values - mean) @ counts))
+        self._count(values, counts)
 
     def _spread(self, low: Number, high: Number) -> None:
         self._low = low if self._low is None else min(self._low, low)
         self._high = high if self._high is None else max(self._high, high)
 
     def _merge(self, numbers: Array) -> None:
+        mean = float(numbers.mean())
+        self._put(numbers.size, mean, float(np.square(numbers - mean).sum()))
+
+    def _put(self, more: int, theirs: float, their_squares: float) -> None:
         """Of two parts, each with its mean: no large sums are subtracted from each other."""
         count, mean, squares = self._moments
-        more, theirs = numbers.size, float(numbers.mean())
         difference, total = theirs - mean, count + more
-        squares += float(np.square(numbers - theirs).sum())
+        squares += their_squares
         squares += difference * difference * (count / total) * more if count else 0.0
         self._moments = total, mean + difference * (more / total), squares
 
-    def _count(self, values: Array) -> None:
-        if self._counts is None:
-            return
-        if values.dtype == np.uint8:
-            counts = np.bincount(values)
-            found = np.flatnonzero(counts)
-            counts = counts[found]
-        elif len(np.unique(values[: 2 * FEW])) > FEW:
-            self._counts = None  # seen without sorting all of it
-            return
-        else:
-            found, counts = np.unique(values, return_counts=True)
-        if len(found) > FEW:
-            self._counts = None
-            return
-        self._counts.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
-        if len(self._counts) > FEW:
-            self._counts = None
+    def _count(self, values: Array, counts: Array) -> None:
+        if self._counts is not None:
+            self._counts.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+            if len(self._counts) > FEW:
+                self._counts = None
 
 
 def _example(text: str | bytes) -> str:

@@ -135,6 +135,8 @@ def _facts(dtype: str, value: Array) -> Facts:
             numbers = numbers.astype(np.float64)
         # Of most arrays the first few values tell.
         for part in (numbers[: 8 * LABELS], numbers):
+            if part.min() == part.max():
+                part = part[:1]  # nothing to sort
             found = np.union1d(found, np.unique(part))
             if len(found) > most:
                 return Facts(dtype, value.shape)
@@ -144,9 +146,9 @@ def _facts(dtype: str, value: Array) -> Facts:
 def _is_one_hot(value: Array, found: Array) -> bool:
     if value.ndim < 3 or not 2 <= value.shape[-1] <= CLASSES or value.dtype.kind == "c":
         return False
-    if not np.isin(found, (0, 1)).all():
+    if found.tolist() != [0, 1]:
         return False
-    return bool((value.astype(np.float32).sum(axis=-1) == 1).all())
+    return all((plane.astype(np.float32).sum(axis=-1) == 1).all() for plane in value)
 
 
 def grouped(facts: Sequence[Facts]) -> tuple[list[Group], list[int]]:
