@@ -30,6 +30,7 @@ PURE = [
     ROOT / "client" / "tf_errors.py", ROOT / "server" / "unbatch.py",
     ROOT / "server" / "figures.py", ROOT / "server" / "history.py",
     ROOT / "server" / "top_page.py",
+    ROOT / "server" / "bench_plan.py", ROOT / "server" / "bench_report.py",
 ]  # fmt: skip
 
 
