@@ -17,6 +17,7 @@ from typing import Any
 from genserver.protocol.child.rates import Flow, NothingCame, Plan, rates_of
 from genserver.protocol.dtypes import TEXT
 from genserver.protocol.errors import GenserverError
+from genserver.protocol.keys import NONE
 from genserver.protocol.spec import ArraySpec, ElementSpec, parse_spec
 from genserver.protocol.transport.platform import die_with_parent
 
@@ -42,8 +43,8 @@ def _served(options: Mapping[str, Any]) -> dict[str, Any]:
         from . import from_server
 
         batch = options["batch"]
-        return _rates(options, _batched(from_server(options["endpoint"]), batch), batch)
-    with Client(options["endpoint"]) as client:
+        return _rates(options, _batched(from_server(options["endpoint"], keys=NONE), batch), batch)
+    with Client(options["endpoint"], keys=NONE) as client:
         return _rates(options, client, 1) | {"spec": str(client.spec)}
 
 

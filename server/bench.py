@@ -39,6 +39,8 @@ __all__ = ["Asked", "bench"]
 FIRST_SECONDS = 300.0
 #: Seconds that a process gets to end once it has answered.
 GOODBYE_SECONDS = 5.0
+#: Seconds that a killed process may take to end; only an uninterruptible system call takes longer.
+KILL_SECONDS = 10.0
 #: The longest single wait, in seconds: a Ctrl-C just before one begins does not end it.
 TURN_SECONDS = 0.5
 #: Stages before it is known how many there are.
@@ -191,7 +193,7 @@ def _answer(argv: Sequence[str], options: Mapping[str, Any], asked: Asked) -> di
             os.close(reader)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # and whatever it started
-            code = process.wait(GOODBYE_SECONDS)
+            code = process.wait(KILL_SECONDS)
         if not said:
             printed.seek(0)
             sys.stderr.write(printed.read().decode(errors="replace"))

@@ -192,8 +192,8 @@ def _worth(bench: Bench) -> str:
         return f"Not worth serving into tf.data: {ways}. Into numpy {served}."
     if alone >= FASTER * best.rate:
         return (
-            f"Not worth serving: an element is made in {_time(1 / alone)} and takes "
-            f"{_time(1 / best.rate)} to arrive. {served[0].upper()}{served[1:]}"
+            f"Not worth serving: an element is made in {_time(1 / alone)}, and one arrives every "
+            f"{_time(1 / best.rate)}. {served[0].upper()}{served[1:]}"
             f"{'; ' * bool(ways)}{ways}."
         )
     return (

@@ -33,6 +33,7 @@ PURE = [
     ROOT / "server" / "http_reply.py", ROOT / "server" / "metrics.py",
     *(ROOT / "client" / f"{name}.py"
       for name in ("album", "peek_page", "samples", "shades", "sights")),
+    ROOT / "server" / "bench_plan.py", ROOT / "server" / "bench_report.py",
 ]  # fmt: skip
 
 

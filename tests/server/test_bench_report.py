@@ -42,7 +42,7 @@ WHOLE = made(50, {1: 50}, divisible=False)
 @pytest.mark.parametrize(
     ("bench", "says"),
     [
-        (CHEAP, "Not worth serving: an element is made in 2.5us and takes 20us to arrive. "
+        (CHEAP, "Not worth serving: an element is made in 2.5us, and one arrives every 20us. "
                 "1 worker brings 50.0k elements/s, the generator alone makes 400k."),
         (CHEAP, "1 worker is enough: with more, up to 2, it is not 10% faster."),
         (made(400_000, {1: 50_000}, tf=(9000, 3000)),
