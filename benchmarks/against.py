@@ -3,8 +3,10 @@
 Question: what does the present build add to the fault-free running of an older one?
 Method: a measuring process serves a workload with two workers and reads single elements eagerly;
 the CPU time of all its threads, of the supervisor and of the workers is divided by the elements.
-The two builds take turns as A B B A A B B A ..., so that what drifts falls on both alike. A pair's
-figure is new / old; shown are the median and its 95 % interval (the ranks of the sign test).
+For each pair both builds are started, and then take turns of a second, A B B A A B B A, so that
+what drifts falls on both alike; the other one's workers wait without credit meanwhile. A pair's
+figure is new / old of all its turns; shown are the median and its 95 % interval (the ranks of the
+sign test).
 Caveat: CPU time also grows when others use the caches and the memory; nothing else may run.
 
     python benchmarks/against.py --old PYTHON [--workload image] [--pairs 20]
@@ -17,19 +19,26 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import select
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
 from _workloads import WORKLOADS
 
-#: What one measuring process may take, in seconds.
-HUNG_SECONDS = 120.0
+#: What a measuring process may take to start, and for a turn or its end, in seconds.
+START_SECONDS, HUNG_SECONDS = 120.0, 30.0
 WARM_UP = 1.0
+#: Of each turn, before it counts: what lay ready is used up.
+LEAD = 0.3
+TURNS = "ABBAABBA"
 MEASURE = "--measure"
+Measuring = subprocess.Popen[str]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,19 +50,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def pairs(old: str, workload: str, count: int, seconds: float, *, http: str = "") -> list[float]:
     """New / old, of this interpreter's build and that of the interpreter ``old``, printed.
 
-    ``http`` is where the new build's server has its metrics, for somebody to ask for them.
+    ``seconds`` are those of each turn; ``http`` is where the new build's server has its metrics,
+    for somebody to ask for them.
     """
     ratios: list[float] = []
-    builds = {"new": sys.executable, "old": old}
     for pair in range(count):
-        order = ["new", "old"] if pair % 2 else ["old", "new"]
-        cpu = {
-            name: _measured(builds[name], workload, seconds, http if name == "new" else "")
-            for name in order
-        }
-        ratios.append(cpu["new"] / cpu["old"])
+        with (
+            _measuring(sys.executable, workload, seconds, http) as new,
+            _measuring(old, workload, seconds, "") as before,
+        ):
+            builds = {"A": new, "B": before} if pair % 2 else {"A": before, "B": new}
+            spent = {name: [0.0, 0.0] for name in builds}  # seconds, elements
+            for name in TURNS:
+                for i, value in enumerate(_turn(builds[name])):
+                    spent[name][i] += value
+        cpu = {builds[name]: 1e6 * used / made for name, (used, made) in spent.items()}
+        ratios.append(cpu[new] / cpu[before])
         print(
-            f"pair {pair + 1}: old {cpu['old']:.1f} us, new {cpu['new']:.1f} us, "
+            f"pair {pair + 1}: old {cpu[before]:.1f} us, new {cpu[new]:.1f} us, "
             f"ratio {ratios[-1]:.3f}", flush=True,
         )  # fmt: skip
     return ratios
@@ -81,20 +95,46 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return ordered[rank], ordered[n - 1 - rank]
 
 
-def _measured(python: str, workload: str, seconds: float, http: str) -> float:
-    """Microseconds of CPU per element, in a process of its own."""
+@contextmanager
+def _measuring(python: str, workload: str, seconds: float, http: str) -> Iterator[Measuring]:
+    """A process that takes turns."""
     words = ["--workload", workload, "--seconds", str(seconds), "--http", http]
-    done = subprocess.run(
-        [python, __file__, MEASURE, *words],
-        capture_output=True, text=True, timeout=HUNG_SECONDS, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        sys.exit(f"{python}: {done.stderr[-2000:]}")
-    return float(done.stdout.split()[-1])
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(
+            [python, __file__, MEASURE, *words], text=True, bufsize=1,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
+        ) as process,
+    ):  # fmt: skip
+        try:
+            if not _line(process, START_SECONDS):
+                said.seek(0)
+                sys.exit(f"{python}: {said.read()[-2000:].decode()}")
+            yield process
+            assert process.stdin is not None  # it is a pipe
+            process.stdin.close()
+            process.wait(HUNG_SECONDS)
+        finally:
+            process.kill()
 
 
-def _measure(options: argparse.Namespace) -> float:
-    """In the measuring process."""
+def _turn(process: Measuring) -> tuple[float, float]:
+    """Seconds of CPU, and elements."""
+    assert process.stdin is not None  # it is a pipe
+    process.stdin.write("turn\n")
+    spent, made = _line(process, HUNG_SECONDS).split()
+    return float(spent), float(made)
+
+
+def _line(process: Measuring, seconds: float) -> str:
+    """Its next line, which is written whole; "" where there is none in time."""
+    assert process.stdout is not None  # it is a pipe
+    ready, _, _ = select.select([process.stdout], [], [], seconds)
+    return process.stdout.readline() if ready else ""
+
+
+def _measure(options: argparse.Namespace) -> None:
+    """In the measuring process: a turn for each line."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from genserver.client import from_server
     from genserver.server import Server
@@ -104,16 +144,22 @@ def _measure(options: argparse.Namespace) -> float:
     more = {"http": options.http} if options.http else {}  # the old build may know of none
     with Server(target, workers=2, cwd=folder, quiet=True, **more) as server:
         elements = iter(from_server(server.endpoint))
-        deadline = time.perf_counter() + WARM_UP
-        while time.perf_counter() < deadline:
-            next(elements)
-        count, began, deadline = 0, _cpu_seconds(), time.perf_counter() + options.seconds
-        while time.perf_counter() < deadline:
-            next(elements)
-            count += 1
-        spent = _cpu_seconds() - began
+        _read(elements, WARM_UP)
+        print("ready", flush=True)
+        for _ in sys.stdin:
+            _read(elements, LEAD)
+            began = _cpu_seconds()
+            count = _read(elements, options.seconds)
+            print(_cpu_seconds() - began, count, flush=True)
         del elements
-    return 1e6 * spent / count
+
+
+def _read(elements: Iterator[object], seconds: float) -> int:
+    count, deadline = 0, time.perf_counter() + seconds
+    while time.perf_counter() < deadline:
+        next(elements)
+        count += 1
+    return count
 
 
 def _cpu_seconds() -> float:
@@ -141,12 +187,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--old", metavar="PYTHON", help="the interpreter of the other build")
     parser.add_argument("--workload", choices=sorted(WORKLOADS), default="image")
     parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each turn")
     parser.add_argument("--http", default="", help=argparse.SUPPRESS)
     parser.add_argument(MEASURE, action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.measure:
-        print(_measure(options))
+        _measure(options)
         sys.exit()
     if options.old is None or options.pairs < 1:
         parser.error("--old PYTHON and at least one pair are needed")

@@ -8,7 +8,7 @@ the workers. "On" is with ``--http``, whose ``/metrics`` are asked for once a se
 often as Prometheus does; ``--http no`` is without. Wanted: at most 1 % more in the median of 20
 pairs. `telemetry_callback` costs extra: see the README of this folder.
 
-    python benchmarks/telemetry.py [--pairs 20] [--seconds 4] [--http no]
+    python benchmarks/telemetry.py [--pairs 20] [--seconds 1] [--http no]
 
 Exit code 1 when it is more. Linux, git; nothing else may run meanwhile.
 """
@@ -82,7 +82,7 @@ def main() -> int:
     """Print each pair and what they say; 1 when it is too much."""
     parser = argparse.ArgumentParser(description="CPU per element, measured and not.")
     parser.add_argument("--pairs", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each turn")
     parser.add_argument("--http", choices=["yes", "no"], default="yes", help="with /metrics")
     options = parser.parse_args()
     http = HTTP if options.http == "yes" else ""

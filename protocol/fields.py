@@ -8,7 +8,7 @@ nested values nothing is. Pure; never touches payload bytes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from .errors import RemoteProtocolError
@@ -159,7 +159,8 @@ _snapshot = _record(
 
 def _write_totals(totals: WorkerTotals | TrainerTotals | None) -> list[Any]:
     assert totals is not None  # what is the default is not written
-    return list(astuple(totals))
+    # `astuple` would copy each of them, which takes five times as long.
+    return [getattr(totals, field.name) for field in fields(totals)]
 
 
 def _write_snapshot(s: Snapshot | None) -> list[Any]:

@@ -52,6 +52,7 @@ from genserver.protocol.messages import Item, Message, Status, WorkerStatus
 from genserver.protocol.normalize import TextArray
 from genserver.protocol.rows import value_at
 from genserver.protocol.spec import ArraySpec, ElementSpec, Node, parse_spec
+from genserver.protocol.telemetry import Snapshot, TrainerTotals, WorkerTotals
 
 __all__ = [
     "SPECS", "check_item", "check_message", "decoded", "packed_input", "run", "unpacked_input",
@@ -88,7 +89,8 @@ def warm() -> None:
     assert payload.chunk_of
     for name in DTYPES:
         assert np.zeros(1, numpy_dtype(name)).tobytes() is not None
-    for kind in (*codec._CLASSES.values(), WorkerStatus):
+    inner = (WorkerStatus, Snapshot, WorkerTotals, TrainerTotals)
+    for kind in (*codec._CLASSES.values(), *inner):
         assert _hints(kind) is not None
 
 

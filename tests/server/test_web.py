@@ -146,13 +146,19 @@ def test_who_takes_too_long_is_cut(begun: bytes, monkeypatch: pytest.MonkeyPatch
 def test_who_does_not_read_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for him, and what he did not take is gone."""
     monkeypatch.setattr(module, "LONGEST", 0.5)
+    asked_for = threading.Event()
+
+    def much(_: object) -> Page:
+        asked_for.set()
+        return Page(200, bytes(1 << 26))  # more than the system keeps of it
+
     with serving() as web, socket.socket() as client:
-        web._text = lambda _: Page(200, bytes(1 << 26))  # more than the system keeps of it
+        web._text = much
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.settimeout(PATIENCE)
         client.connect(("127.0.0.1", port_of(web)))
         client.sendall(GET)
-        assert eventually(lambda: any(caller.answer for caller in list(web._callers.values())))
+        assert asked_for.wait(PATIENCE)
         assert asked(web, b"GET /healthz HTTP/1.1\r\n\r\n").endswith(b"ok\n")
         assert eventually(lambda: not web._callers)
         assert len(rest_of(client)) < 1 << 26
