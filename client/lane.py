@@ -153,13 +153,18 @@ class Lane:
         for source, delivery in run.done if run is not None else ():
             self._streams[source].took(delivery)
             usage = self._usages[self._servers[source]]
-            usage.elements += delivery.n
+            usage.elements += delivery.n * self._rows(delivery)
             usage.nbytes += delivery.chunk.nbytes
         progress = self._source.progress
         if run is not None and self._begun is not None and progress is not None:
             workers = tuple(self._indices[source] for source in run.sources)
             progress.hand(self._begun, self._lane, workers, run.n // len(workers))
         return run
+
+    def _rows(self, delivery: Delivery) -> int:
+        """The generator's elements in each of the stream's, which may be batches."""
+        columns = delivery.chunk.columns
+        return columns[0].shape[1] if self._source.options.batch is not None and columns else 1
 
     def _count(self, asked: float) -> None:
         """It waited from then on, and before that the trainer used what it was given last."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from genserver.protocol.telemetry import Span, recent
+from genserver.protocol.telemetry import Span
 from genserver.protocol.transport.connection import connections
 from genserver.protocol.verdict import Bottleneck, Verdict, judge
+from genserver.protocol.window import recent
 
 __all__ = ["ServerTelemetry", "bottleneck", "telemetry"]
 
@@ -20,7 +21,8 @@ _WORST = (Bottleneck.PRODUCER, Bottleneck.WIRE, Bottleneck.TRAINER, Bottleneck.U
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerTelemetry:
-    """One server that this process reads from, in the last 10 seconds at most.
+    """One server that this process reads from, in the last 10 seconds, or as long as 20 elements
+    took, 10 minutes at most.
 
     * ``endpoint``: as it is written, ``tcp://HOST:PORT`` or ``ipc://PATH``.
     * ``span``: rates and shares of its workers and trainers, those of other processes included;

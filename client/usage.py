@@ -7,9 +7,10 @@ does, the lanes' own times do not count. Owns nothing: what it counts in belongs
 
 from __future__ import annotations
 
+import threading
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from genserver.protocol.transport.usage import Usage
 
@@ -23,7 +24,9 @@ class StepClock:
     """Told by the training loop's thread of its steps."""
 
     def __init__(self) -> None:
-        self._usages: weakref.WeakSet[Usage] = weakref.WeakSet()
+        #: Replaced as a whole: the loop goes over them while tf.data's threads add theirs.
+        self._usages: tuple[weakref.ref[Usage], ...] = ()
+        self._adding = threading.Lock()
         self._told = float("-inf")
 
     @property
@@ -33,13 +36,17 @@ class StepClock:
 
     def tell(self, usages: Iterable[Usage]) -> None:
         """Count for these servers, too: one of each. Any thread."""
-        for usage in usages:
-            self._usages.add(usage)
+        new = tuple(map(weakref.ref, usages))
+        with self._adding:
+            self._usages = (*(known for known in self._usages if known() is not None), *new)
+
+    def _counted(self) -> Iterator[Usage]:
+        return (usage for known in self._usages if (usage := known()) is not None)
 
     def asks(self) -> float:
         """The loop wants the next batch: until now it used the last one. Returns those seconds."""
         seconds = self._mark()
-        for usage in list(self._usages):
+        for usage in self._counted():
             usage.using += seconds
             usage.steps = True
         return seconds
@@ -47,14 +54,14 @@ class StepClock:
     def gets(self) -> float:
         """The loop has it: until now it waited. Returns those seconds."""
         seconds = self._mark()
-        for usage in list(self._usages):
+        for usage in self._counted():
             usage.waiting += seconds
         return seconds
 
     def spent(self, waiting: float, using: float) -> None:
         """What some steps together took, for a loop that is told of neither. Seconds."""
         self._told = time.monotonic()
-        for usage in list(self._usages):
+        for usage in self._counted():
             usage.waiting += waiting
             usage.using += using
             usage.steps = True

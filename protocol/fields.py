@@ -153,7 +153,13 @@ _totals = _record(
 )  # fmt: skip
 _trainer = _record(TrainerTotals, _u64, _u63, _u63, _u63, _u63, _bool)
 _snapshot = _record(
-    Snapshot, _u63, _u63, _u63, _tuple_of(_totals, MAX_WORKERS), _tuple_of(_trainer, MAX_TRAINERS)
+    Snapshot,
+    _u63,
+    _u63,
+    _u63,
+    _u63,
+    _tuple_of(_totals, MAX_WORKERS),
+    _tuple_of(_trainer, MAX_TRAINERS),
 )
 
 
@@ -166,7 +172,7 @@ def _write_totals(totals: WorkerTotals | TrainerTotals | None) -> list[Any]:
 def _write_snapshot(s: Snapshot | None) -> list[Any]:
     assert s is not None  # what is the default is not written
     workers, trainers = map(_write_totals, s.workers), map(_write_totals, s.trainers)
-    return [s.at, s.cores, s.memory, list(workers), list(trainers)]
+    return [s.at, s.cores, s.memory, s.most, list(workers), list(trainers)]
 
 
 _stream = Field("s", "stream", _u63)

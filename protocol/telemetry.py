@@ -8,18 +8,19 @@ lost costs nothing, and every reader chooses how far back it looks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 __all__ = [
-    "MAX_ERROR", "MAX_ERRORS", "MAX_TRAINERS", "UNKNOWN", "Snapshot", "Span", "TrainerSpan",
-    "TrainerTotals", "WorkerSpan", "WorkerTotals", "recent",
+    "ANY", "MAX_ERROR", "MAX_ERRORS", "MAX_TRAINERS", "UNKNOWN", "Snapshot", "Span", "TrainerSpan",
+    "TrainerTotals", "WorkerSpan", "WorkerTotals",
 ]  # fmt: skip
 
 #: Trainers that one snapshot tells of, and bytes that it quotes of a worker's error, and of those
 #: of all: so that a snapshot of 512 workers fits into one header.
 MAX_TRAINERS, MAX_ERROR, MAX_ERRORS = 64, 120, 8192
 
+#: In the place of a number of workers: no limit.
+ANY = 0
 #: In the place of a time that nobody has measured yet.
 UNKNOWN = -1
 MICROSECONDS = 1e6
@@ -86,6 +87,9 @@ class Snapshot:
     #: Cores that its processes may use, and bytes of memory that they may have.
     cores: int
     memory: int
+    #: Workers over which the generator can be divided: 1 where it takes no part of the work, the
+    #: number of its items where it is called with some; `ANY` where nothing is known against more.
+    most: int = ANY
     workers: tuple[WorkerTotals, ...] = ()
     trainers: tuple[TrainerTotals, ...] = ()
 
@@ -139,6 +143,7 @@ class Span:
     seconds: float
     cores: int
     memory: int
+    most: int = ANY
     workers: tuple[WorkerSpan, ...]
     #: Those that read meanwhile.
     trainers: tuple[TrainerSpan, ...]
@@ -150,7 +155,7 @@ class Span:
         workers = {worker.index: worker for worker in first.workers}
         trainers = {trainer.session: trainer for trainer in first.trainers}
         return cls(
-            seconds=seconds, cores=last.cores, memory=last.memory,
+            seconds=seconds, cores=last.cores, memory=last.memory, most=last.most,
             workers=tuple(
                 _worker(workers.get(now.index, WorkerTotals(index=now.index)), now, seconds)
                 for now in last.workers
@@ -168,6 +173,11 @@ class Span:
         return sum(trainer.elements for trainer in self.trainers)
 
     @property
+    def given(self) -> float:
+        """The same as a count."""
+        return self.elements * self.seconds
+
+    @property
     def made(self) -> float:
         """Elements that the workers made in it, as a count."""
         return sum(worker.elements for worker in self.workers) * self.seconds
@@ -178,25 +188,6 @@ class Span:
         waiting = sum(trainer.waiting for trainer in self.trainers)
         spent = waiting + sum(trainer.using for trainer in self.trainers)
         return waiting / spent if spent else 0.0
-
-
-def recent(snapshots: Sequence[Snapshot]) -> Span | None:
-    """What these of one server say together, the latest last; None where that is nothing yet.
-
-    It begins when each trainer that reads now had its first element: until then it was waiting for
-    processes to start and for connections, of which more workers would make no less.
-    """
-    if len(snapshots) < 2:
-        return None
-    last = snapshots[-1]
-    readers = _readers(last)
-    first = next(one for one in snapshots if _readers(one) >= readers)
-    return Span.between(first, last) if first is not last else None
-
-
-def _readers(snapshot: Snapshot) -> set[int]:
-    """The sessions that were given elements."""
-    return {trainer.session for trainer in snapshot.trainers if trainer.elements}
 
 
 def _worker(before: WorkerTotals, now: WorkerTotals, seconds: float) -> WorkerSpan:

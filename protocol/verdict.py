@@ -16,7 +16,7 @@ import enum
 import math
 from dataclasses import dataclass
 
-from .telemetry import Span, WorkerSpan
+from .telemetry import ANY, Span, WorkerSpan
 
 __all__ = ["LEAST_ELEMENTS", "LEAST_SECONDS", "Bottleneck", "Verdict", "judge"]
 
@@ -56,8 +56,8 @@ def judge(span: Span | None) -> Verdict:
         return _unknown("too early to tell: nothing is measured yet")
     if not span.trainers:
         return _unknown("nobody reads: the workers make nothing ahead of a trainer")
-    given = span.elements * span.seconds
-    if span.seconds < LEAST_SECONDS or given < LEAST_ELEMENTS:
+    given = span.given
+    if span.seconds < LEAST_SECONDS or round(given) < LEAST_ELEMENTS:
         return _unknown(
             f"too early to tell: {given:.0f} elements in {span.seconds:.0f} s, a verdict takes "
             f"{LEAST_ELEMENTS} in {LEAST_SECONDS:.0f} s at least"
@@ -94,6 +94,12 @@ def _producer(span: Span, wait: float, making: float, active: list[WorkerSpan]) 
     wanted = making / max(1e-3, 1.0 - wait)
     needed = max(count + 1, math.ceil(wanted - TOLERANCE))
     bound, why = _limit(span, making, active)
+    if span.most == 1:
+        return Verdict(
+            bottleneck=Bottleneck.PRODUCER, workers=count,
+            sentence=f"{begin}, and the generator cannot be divided over more workers: give it a "
+            "parameter named 'worker', or make it cheaper",
+        )  # fmt: skip
     if bound <= count:
         return Verdict(
             bottleneck=Bottleneck.PRODUCER, workers=count,
@@ -120,12 +126,16 @@ def _producer(span: Span, wait: float, making: float, active: list[WorkerSpan]) 
 
 
 def _limit(span: Span, making: float, active: list[WorkerSpan]) -> tuple[int, str]:
-    """How many workers cores and memory allow, and which of the two it is."""
+    """How many workers cores, memory and items allow, and which of them it is."""
     # A generator that waits for a disk or sleeps takes little of a core while it makes elements.
     cpu = sum(worker.cpu for worker in active) / max(making, 1e-3)
     by_cores = min(MAX_WORKERS, span.cores / max(cpu, 1e-3) + TOLERANCE)
     rss = max((worker.last.rss for worker in span.workers), default=0)
     by_memory = min(MAX_WORKERS, span.memory // max(rss, 1))
-    if by_cores <= by_memory:
-        return math.floor(by_cores), "the cores allow"
-    return by_memory, "the memory allows"
+    by_items = span.most if span.most != ANY else MAX_WORKERS
+    return min(
+        (math.floor(by_cores), "the cores allow"),
+        (by_memory, "the memory allows"),
+        (by_items, "its items allow"),
+        key=lambda limit: limit[0],
+    )

@@ -6,20 +6,18 @@ read is replaced and never changed, so nobody waits for anybody.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from genserver.protocol.link import BEAT_EVERY, SUSPECT_AFTER
 from genserver.protocol.messages import Status
 from genserver.protocol.telemetry import Snapshot
+from genserver.protocol.window import Window
 
 __all__ = ["STUCK_AFTER", "Board", "Lived", "Shown"]
 
 #: Seconds between two looks, which is also how old what is shown may be.
 EVERY = BEAT_EVERY
-#: Seconds that the verdict is about, as in `genserver top`.
-SECONDS = 10
 #: Seconds without a turn of the supervisor's loop after which it counts as stuck: what trainers
 #: call a silent peer after. It turns twice a second; only starting hundreds of workers at once
 #: takes as long.
@@ -69,7 +67,7 @@ class Board:
         self._status: Callable[[], Status] | None = None
         self._measure: Callable[[], Snapshot] | None = None
         self._looked = float("-inf")
-        self._snapshots: deque[Snapshot] = deque(maxlen=SECONDS + 1)
+        self._window = Window()
         self._processes: dict[int, _Process] = {}
 
     def watch(self, status: Callable[[], Status], measure: Callable[[], Snapshot]) -> None:
@@ -83,8 +81,8 @@ class Board:
             return
         self._looked = now
         status, snapshot = self._status(), self._measure()
-        self._snapshots.append(snapshot)
-        self.shown = Shown(status, tuple(self._snapshots), self._lived(status, snapshot))
+        self._window.add(snapshot)
+        self.shown = Shown(status, self._window.snapshots, self._lived(status, snapshot))
 
     def show(self, status: Status) -> None:
         """It changed, and somebody may look before the next tick."""

@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from genserver.protocol.telemetry import Snapshot, Span, recent
+from genserver.protocol.telemetry import Snapshot, Span
+from genserver.protocol.window import recent
 
 __all__ = ["SECONDS", "History"]
 
-#: Of a trend, and of what the table and the verdict are about.
-SECONDS, TABLE_SECONDS = 60, 10
+#: Of a trend.
+SECONDS = 60
 
 
 class History:
     """Of one server."""
 
     def __init__(self) -> None:
-        self._snapshots: deque[Snapshot] = deque(maxlen=TABLE_SECONDS + 1)
+        self._snapshots: tuple[Snapshot, ...] = ()
         #: By the second that they end in: elements a second of each worker and each trainer.
         self._trends: deque[tuple[int, dict[int, float], dict[int, float]]] = deque(maxlen=SECONDS)
 
@@ -34,13 +35,14 @@ class History:
             return False
         known = [i for i, s in enumerate(snapshots) if self._snapshots and s == self._snapshots[-1]]
         if not known:
-            self._snapshots.clear()
             self._trends.clear()
         new = snapshots[known[-1] + 1 :] if known else snapshots
+        last = self._snapshots[-1] if known else None
         for snapshot in new:
-            if self._snapshots:
-                self._trends.append(_trend(self._snapshots[-1], snapshot))
-            self._snapshots.append(snapshot)
+            if last is not None:
+                self._trends.append(_trend(last, snapshot))
+            last = snapshot
+        self._snapshots = tuple(snapshots)
         return bool(new)
 
     @property

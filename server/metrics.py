@@ -14,9 +14,9 @@ from genserver.protocol.telemetry import (
     Snapshot,
     TrainerTotals,
     WorkerTotals,
-    recent,
 )
 from genserver.protocol.verdict import Bottleneck, Verdict, judge
+from genserver.protocol.window import recent
 from prometheus_client import generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -99,8 +99,8 @@ MEMORY = Family(
 )
 VERDICT = Family(
     "genserver_verdict", "gauge", ("bottleneck",),
-    "1 at who was the bottleneck in the last 10 s, 0 at the others; 'unknown' when nobody reads, "
-    "or before 20 elements in 3 s.",
+    "1 at who was the bottleneck in the last 10 s, or as long as 20 elements took, 0 at the "
+    "others; 'unknown' when nobody reads, or before the first 20 elements and 3 s.",
 )  # fmt: skip
 RECOMMENDED = Family(
     "genserver_recommended_workers", "gauge", (),
@@ -109,8 +109,9 @@ RECOMMENDED = Family(
 )  # fmt: skip
 ELEMENT = Family(
     "genserver_worker_element_seconds", "summary", ("worker",),
-    "Time of one element in the generator, within 7 %: the quantiles are of the last 10 s, sum "
-    "and count of all lives. 0.99 far above 0.5: a few elements are slow.",
+    "Time of one element in the generator, within 7 %: the quantiles are of the last 10 s, or of "
+    "all lives where those had fewer than 20, sum and count of all lives. 0.99 far above 0.5: a "
+    "few elements are slow.",
 )  # fmt: skip
 ERROR = Family(
     "genserver_worker_last_error_info", "gauge", ("worker", "error"),

@@ -7,11 +7,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from genserver.protocol.messages import NO_MORE
+from genserver.protocol.telemetry import ANY
 
 from .config import ConfigError, ServeConfig
 from .reports import Loaded
 
-__all__ = ["Settled", "settle", "unseeking"]
+__all__ = ["Settled", "most_workers", "settle", "unseeking"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,13 @@ def settle(config: ServeConfig, report: Loaded, cores: int) -> Settled:
     )
     _check_recovery(config, report, settled.length)
     return settled
+
+
+def most_workers(sharding: str, items: int) -> int:
+    """Over how many workers that can be divided: 1, one for each item, or `ANY`."""
+    if sharding == "single":
+        return 1
+    return items if sharding == "dynamic" and items > 0 else ANY
 
 
 def _check_recovery(config: ServeConfig, report: Loaded, length: int) -> None:

@@ -352,7 +352,7 @@ class Supervisor:
         self._loop.hurry(self._ladder[0][0] if self._ladder else self._fleet.due)
 
     def _measure(self, trainers: Iterable[TrainerTotals]) -> Snapshot:
-        return self._vitals.snapshot(self._fleet.status().workers, self._launcher.pages, trainers)
+        return self._vitals.snapshot(self._fleet.status(), self._launcher.pages, trainers)
 
     def _signal_all(self, number: signal.Signals) -> None:
         if number is signal.SIGKILL and self._processes and self._exit is ExitCode.OK:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from genserver.protocol.fields import cut_text
-from genserver.protocol.messages import WorkerStatus
+from genserver.protocol.messages import Status, WorkerStatus
 from genserver.protocol.telemetry import (
     MAX_ERROR,
     MAX_ERRORS,
@@ -25,10 +25,12 @@ from genserver.protocol.transport.platform import memory_size, process_usage, us
 
 from .meter import percentile
 from .progress_page import ProgressPage
+from .settled import most_workers
+from .stalls import StallWatch
 
 __all__ = ["Vitals"]
 
-#: Times of elements are those of the last so many seconds, or if those are few, of more.
+#: Times of elements are those of the last so many seconds, or if those are few, of all lives.
 TIMES_SECONDS, FEW = 10.0, 20
 #: Who looks so soon after somebody else gets the same: trainers and --http both look once a second,
 #: and of hundreds of workers a look takes a tenth of one.
@@ -37,8 +39,11 @@ FRESH_SECONDS = 0.9
 
 @dataclass(slots=True)
 class _Memory:
-    """What was counted of one worker's elements, and when."""
+    """What was counted of one worker's elements, and when; what it is at, and what it was found to
+    have spent in its generator, in microseconds."""
 
+    watch: StallWatch = field(default_factory=StallWatch)
+    making: int = 0
     times: deque[tuple[float, tuple[int, ...]]] = field(default_factory=deque)
 
 
@@ -52,7 +57,7 @@ class Vitals:
 
     def snapshot(
         self,
-        workers: Iterable[WorkerStatus],
+        status: Status,
         pages: Mapping[int, ProgressPage],
         trainers: Iterable[TrainerTotals],
     ) -> Snapshot:
@@ -60,10 +65,11 @@ class Vitals:
         now = time.monotonic()
         if self._last is not None and now - self._last[0] < FRESH_SECONDS:
             return self._last[1]
-        known = [worker for worker in workers if worker.index in pages]
+        known = [worker for worker in status.workers if worker.index in pages]
         room = min(MAX_ERROR, MAX_ERRORS // max(1, len(known)))
         snapshot = Snapshot(
             at=int((now - self._began) * 1e6), cores=usable_cores(), memory=memory_size(),
+            most=most_workers(status.sharding, status.items),
             workers=tuple(self._worker(w, pages[w.index], now, room) for w in known),
             trainers=tuple(trainers)[-MAX_TRAINERS:],
         )  # fmt: skip
@@ -75,10 +81,15 @@ class Vitals:
     ) -> WorkerTotals:
         reading, counts = page.read(), page.meter.read()
         rss, cpu = (0, 0) if status.between_lives else process_usage(status.pid)
-        recent = self._recent(status.index, counts.times, now)
+        memory = self._memories.setdefault(status.index, _Memory())
+        # An element that is not finished has taken its time, too. Counted once only: it is in the
+        # page's own sum a moment before the page is at rest.
+        inside = memory.watch.look(reading, now)
+        memory.making = max(memory.making, int((reading.seconds + inside) * 1e6))
+        recent = _recent(memory.times, counts.times, now)
         return WorkerTotals(
             index=status.index, elements=reading.made, nbytes=counts.sent,
-            making=int(reading.seconds * 1e6), blocked=counts.blocked // 1000,
+            making=memory.making, blocked=counts.blocked // 1000,
             p50=_microseconds(percentile(recent, 0.5)),
             p99=_microseconds(percentile(recent, 0.99)),
             kept=counts.kept, room=counts.room, replayed=counts.replayed, lost=reading.lost,
@@ -86,14 +97,16 @@ class Vitals:
             error=cut_text(status.cause or counts.error, room),
         )  # fmt: skip
 
-    def _recent(self, index: int, times: tuple[int, ...], now: float) -> list[int]:
-        """What was counted of late."""
-        memory = self._memories.setdefault(index, _Memory()).times
-        while len(memory) > 1 and now - memory[1][0] >= TIMES_SECONDS:
-            memory.popleft()
-        memory.append((now, times))
-        recent = [a - b for a, b in zip(times, memory[0][1], strict=True)]
-        return recent if sum(recent) >= FEW else list(times)
+
+def _recent(
+    memory: deque[tuple[float, tuple[int, ...]]], times: tuple[int, ...], now: float
+) -> list[int]:
+    """What was counted of late."""
+    while len(memory) > 1 and now - memory[1][0] >= TIMES_SECONDS:
+        memory.popleft()
+    memory.append((now, times))
+    recent = [a - b for a, b in zip(times, memory[0][1], strict=True)]
+    return recent if sum(recent) >= FEW else list(times)
 
 
 def _microseconds(nanoseconds: float | None) -> int:

@@ -4,17 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 
 from ..link import BEAT_EVERY, SUSPECT_AFTER
 from ..telemetry import Snapshot
 from ..trainer_end import TrainerEnd
+from ..window import Window
 from .usage import Usage, totals
 
 __all__ = ["Measures"]
-
-#: Of the last so many seconds there are snapshots.
-SNAPSHOTS = 11
 
 
 class Measures:
@@ -25,7 +22,7 @@ class Measures:
         #: Those of the present, behind what those of the past counted.
         self._usages = [Usage()]
         self._told = 0.0
-        self._snapshots: deque[Snapshot] = deque(maxlen=SNAPSHOTS)
+        self._window = Window()
         self._heard = -math.inf
 
     def follow(self, usage: Usage) -> None:
@@ -46,16 +43,14 @@ class Measures:
 
     def remember(self, snapshot: Snapshot, now: float) -> None:
         """The server said this."""
-        if self._snapshots and snapshot.at < self._snapshots[-1].at:
-            self.forget()  # another life of the server counts from nothing
-        self._snapshots.append(snapshot)
+        self._window.add(snapshot)
         self._heard = now
 
     def forget(self) -> None:
         """What it said is of another life."""
-        self._snapshots.clear()
+        self._window.clear()
 
     def snapshots(self, now: float) -> tuple[Snapshot, ...]:
         """Of the last seconds, the latest last; none of a server that is silent or away. Any
         thread."""
-        return tuple(self._snapshots) if now - self._heard < SUSPECT_AFTER else ()
+        return self._window.snapshots if now - self._heard < SUSPECT_AFTER else ()

@@ -70,3 +70,17 @@ def test_keras_steps_are_told_without_compiling_validation_and_breaks(
     assert usage.using == pytest.approx(2 * 0.52 + 20.0)
     assert meter.of_epoch()["data_wait"] == pytest.approx(5.26 / 25.78)
     assert usage.steps
+
+
+def test_who_reads_may_come_while_the_loop_counts(time: list[float]) -> None:
+    """tf.data's threads begin a pass in the middle of a step; who is gone is forgotten."""
+    clock, first, second = StepClock(), Usage(), Usage()
+    clock.tell([first])
+    counted = clock._counted()
+    assert next(counted) is first
+    clock.tell([second])
+    assert list(counted) == []
+    assert list(clock._counted()) == [first, second]
+    del first, counted
+    clock.tell([Usage()])
+    assert list(clock._counted()) == [second]

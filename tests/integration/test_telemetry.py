@@ -112,6 +112,19 @@ def test_elements_that_are_made_again_count_as_such(serve: Serve) -> None:
         assert connection.snapshots[-1].workers[0].restarts == 1
 
 
+def test_of_batches_their_elements_are_counted(serve: Serve) -> None:
+    """As the workers count them, the last batch being a smaller one."""
+    server = serve("napping", workers=1, arguments={"seconds": 0.0, "n": 50})
+    with watched(server.endpoint) as connection, Client(server.endpoint, batch=8) as client:
+        assert len(list(client)) == 7
+
+        def counted() -> list[tuple[int, int]]:
+            last = connection.snapshots[-1:]
+            return [(s.workers[0].elements, t.elements) for s in last for t in s.trainers]
+
+        assert eventually(lambda: (50, 50) in counted(), PATIENCE)
+
+
 def test_a_server_whose_generator_nobody_asks_has_no_verdict(serve: Serve) -> None:
     """Its snapshots come all the same, one a second."""
     server = serve("endless", workers=1)

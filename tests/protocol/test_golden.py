@@ -55,7 +55,7 @@ from genserver.protocol.transport.lender import FORGET, LINK, SEGMENT
 SPEC = parse_spec("({image: float32[None,3], name: str}, bfloat16[], uint8[2,2])")
 
 SNAPSHOT = Snapshot(
-    at=5_000_000, cores=2, memory=2**34,
+    at=5_000_000, cores=2, memory=2**34, most=7,
     workers=(
         WorkerTotals(
             index=0, elements=1000, nbytes=2**33, making=4_000_000, blocked=70_000, p50=4000,
@@ -215,10 +215,10 @@ MESSAGES: dict[str, tuple[int, Message, str]] = {
     "beat with all that is measured": (
         3,
         Beat(SNAPSHOT, TrainerTotals(session=5, elements=7, nbytes=8, waiting=9, using=10)),
-        "84a16b0ba16c03a17495ce004c4b4002cf0000000400000000929f00cd03e8cf0000000200000000"
-        "ce003d0900ce00011170cd0fa0cd2328ce00100000ce08000000030001ce04000000ce003b8260a7"
-        "5349474b494c4c9f0100000000ffff00000000000000a09196cfffffffffffffffffcd03decf0000"
-        "000200000000ce001e8480ce002dc6c0c3a17296050708090ac2",
+        "84a16b0ba16c03a17496ce004c4b4002cf000000040000000007929f00cd03e8cf00000002000000"
+        "00ce003d0900ce00011170cd0fa0cd2328ce00100000ce08000000030001ce04000000ce003b8260"
+        "a75349474b494c4c9f0100000000ffff00000000000000a09196cfffffffffffffffffcd03decf00"
+        "00000200000000ce001e8480ce002dc6c0c3a17296050708090ac2",
     ),
     "close": (
         7,

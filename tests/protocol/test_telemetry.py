@@ -17,7 +17,6 @@ from genserver.protocol.telemetry import (
     Span,
     TrainerTotals,
     WorkerTotals,
-    recent,
 )
 
 SECOND = 1_000_000
@@ -120,32 +119,3 @@ def test_an_error_of_a_worker_has_its_limit() -> None:
             continue
         with pytest.raises(RemoteProtocolError):
             decode_header(bytes(header))
-
-
-def reading(session: int, elements: int, waiting: int = 0) -> TrainerTotals:
-    return TrainerTotals(session=session, elements=elements, waiting=waiting, using=1)
-
-
-def test_what_is_recent_begins_with_the_first_element_of_all_who_read() -> None:
-    """Until then a trainer waits for processes and connections."""
-    snapshots = (
-        at(0), at(1, trainers=(reading(1, 0, SECOND),)),
-        at(2, trainers=(reading(1, 5, 2 * SECOND),)),
-        at(3, trainers=(reading(1, 9, 2 * SECOND), reading(2, 0, SECOND))),
-        at(4, trainers=(reading(1, 9, 3 * SECOND), reading(2, 1, 2 * SECOND))),
-        at(6, trainers=(reading(1, 9, 4 * SECOND), reading(2, 1, 3 * SECOND))),
-    )  # fmt: skip
-    whole, alone = recent(snapshots), recent(snapshots[:4])
-    assert whole is not None
-    assert alone is not None
-    assert (whole.seconds, [one.waiting for one in whole.trainers]) == (2.0, [1.0, 1.0])
-    assert alone.seconds == 1.0
-
-
-def test_there_is_nothing_recent_before_there_are_two() -> None:
-    """Two with elements, where somebody reads; any two where nobody does."""
-    read = at(2, trainers=(reading(1, 5),))
-    assert recent(()) is recent((at(0),)) is recent((at(0), read)) is None
-    nobody = recent((at(0), at(1)))
-    assert nobody is not None
-    assert nobody.trainers == ()

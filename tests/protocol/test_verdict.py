@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from genserver.protocol.telemetry import Span, TrainerSpan, WorkerSpan, WorkerTotals
+from genserver.protocol.telemetry import ANY, Span, TrainerSpan, WorkerSpan, WorkerTotals
 from genserver.protocol.verdict import LEAST_ELEMENTS, LEAST_SECONDS, Bottleneck, judge
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,11 +14,11 @@ GIB = 2**30
 def span(
     *, wait: float, making: float, blocked: float = 0.0, workers: int = 2, cpu: float = 0.01,
     elements: float = 100.0, seconds: float = 10.0, cores: int = 2, rss: int = GIB // 10,
-    memory: int = 16 * GIB, steps: bool = True,
+    memory: int = 16 * GIB, steps: bool = True, most: int = ANY,
 ) -> Span:  # fmt: skip
     """A span of a server whose workers all do the same, with one trainer."""
     return Span(
-        seconds=seconds, cores=cores, memory=memory,
+        seconds=seconds, cores=cores, memory=memory, most=most,
         workers=tuple(
             WorkerSpan(
                 index=index, elements=elements / workers, nbytes=1e6, making=making,
@@ -134,3 +134,15 @@ def test_whatever_is_measured_there_is_one_sentence_and_a_possible_number(
     assert "\n" not in verdict.sentence
     assert (verdict.workers is not None) == (verdict.bottleneck is Bottleneck.PRODUCER)
     assert verdict.workers is None or 1 <= verdict.workers <= 512
+
+
+@pytest.mark.parametrize("steps", [True, False])
+def test_nobody_is_told_to_take_workers_that_serve_would_refuse(*, steps: bool) -> None:
+    """A generator that takes no `worker` is one worker's; one that is called for three items
+    keeps three workers busy at most."""
+    alone = judge(span(wait=0.9, making=1.0, workers=1, most=1, steps=steps))
+    assert (alone.bottleneck, alone.workers) == (Bottleneck.PRODUCER, 1)
+    assert "a parameter named 'worker'" in alone.sentence
+    items = judge(span(wait=0.9, making=1.0, workers=2, most=3, steps=steps))
+    assert items.workers == 3
+    assert judge(span(wait=0.9, making=1.0, workers=3, most=3, steps=steps)).workers == 3
