@@ -189,11 +189,13 @@ def _wrong(one: Statistics, *, image: bool, batched: bool) -> Iterator[tuple[str
     if one.finite == one.values > 1 and one.low == one.high:
         value = "all zero" if one.low == 0 else f"constant: always {one.low:.6g}"
         yield "all_zero" if one.low == 0 else "constant", value
-    elif one.values >= LARGE * one.elements and not batched:
-        if one.different == 1 < one.elements:
-            yield "repeated", "every element is the same"
-        elif one.different < one.elements and not one.few:  # several empty masks are no news
-            yield "repeated", f"only {one.different} of {one.elements} elements differ"
+    elif one.values >= LARGE * one.filled and not batched:
+        which = f" of the {one.filled} that are not empty" if one.empty else ""
+        if one.different == 1 < one.filled:
+            yield "repeated", f"every element{which} is the same"
+        elif one.different < one.filled and not one.few:  # several empty masks are no news
+            whole = which or f" of {one.filled} elements"
+            yield "repeated", f"only {one.different}{whole} differ"
     large = max(abs(one.low or 0), abs(one.high or 0)) > RANGE
     if image and large and not is_integer(one.dtype):
         yield (

@@ -180,6 +180,7 @@ NOISE = np.random.default_rng(1).random((64, 64), np.float32)
         ("int64[]", [np.int64(3)] * 3, "constant"),
         ("float32[64,64]", [NOISE] * 3, "repeated"),
         ("float32[64,64]", [NOISE, NOISE, NOISE + 1], "repeated"),
+        ("float32[None,64]", [NOISE, NOISE[:0], NOISE], "repeated"),
         ("float32[64,64]", [NOISE * 255], "not_normalised"),
         ("float32[2]", [np.array([1, np.nan])], "nan"),
         ("float32[2]", [np.array([1, np.inf])], "inf"),
@@ -202,6 +203,8 @@ def test_the_usual_bugs_are_named(spec: str, elements: list[object], kind: str) 
                                             [NOISE + 2, NOISE > 0.5]]),  # some masks are empty
         ("int64[]", [np.int64(3)]),
         ("float32[100]", [np.arange(100)]),
+        # Two without any crop are no repetition.
+        ("float32[None,64,64]", [NOISE[None], NOISE[:0, None], NOISE[None] + 1, NOISE[:0, None]]),
     ],
 )  # fmt: skip
 def test_what_is_well_is_not_warned_of(spec: str, elements: list[object]) -> None:
