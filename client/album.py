@@ -18,13 +18,19 @@ from genserver.protocol.text import clean, fit
 from .samples import Array, Statistics, Tally, is_integer
 from .sights import Cut, Facts, Group, cuts_of, facts_of, grouped, is_batched
 
-__all__ = ["Album", "Column", "Warned", "short"]
+__all__ = ["UNDRAWABLE", "Album", "Column", "Warned", "short", "why_undrawn"]
 
 _NAME = re.compile(r"element(?:\.|\[')(\w+)(?:'\])?")
 #: What is probably wrong, the worst first.
 KINDS = (
     "all_zero", "nan", "inf", "constant", "repeated", "empty", "not_normalised", "empty_texts",
     "channels_first",
+)  # fmt: skip
+#: What numpy and matplotlib raise where something cannot be drawn: for values and sizes that nobody
+#: thought of, in a version that lacks what is called here, where memory is short. It must not cost
+#: the table, which is made already.
+UNDRAWABLE = (
+    ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
 #: Elements, and groups of arrays, that are drawn.
 COLUMNS, GROUPS = 8, 4
@@ -62,6 +68,12 @@ def short(path: str) -> str:
     return one[1] if one else path.removeprefix("element") or "element"
 
 
+def why_undrawn(error: BaseException) -> str:
+    """Its kind and its first words, in a line."""
+    text = " ".join(clean(str(error)).split())
+    return fit(f"{type(error).__name__}: {text}" if text else type(error).__name__, 200)
+
+
 class Album:
     """Collects elements of one spec. One thread."""
 
@@ -79,6 +91,8 @@ class Album:
         #: The arrays that are no pictures.
         self.others: list[int] = []
         self.columns: list[Column] = []
+        #: Why there are no more of them, or "". Its traceback would keep an element.
+        self.undrawn = ""
         #: Of the first element.
         self.facts: list[Facts] = []
 
@@ -94,9 +108,12 @@ class Album:
             self._decide(arrays)
         self.elements += 1
         for title, row in self._rows(arrays):
-            if len(self.columns) == COLUMNS or not self._pictures:
+            if len(self.columns) == COLUMNS or not self._pictures or self.undrawn:
                 break
-            self._draw(title, row)
+            try:
+                self._draw(title, row)
+            except UNDRAWABLE as error:
+                self.undrawn = why_undrawn(error)
 
     @property
     def statistics(self) -> list[Statistics]:
@@ -189,11 +206,13 @@ def _wrong(one: Statistics, *, image: bool, batched: bool) -> Iterator[tuple[str
     if one.finite == one.values > 1 and one.low == one.high:
         value = "all zero" if one.low == 0 else f"constant: always {one.low:.6g}"
         yield "all_zero" if one.low == 0 else "constant", value
-    elif one.values >= LARGE * one.elements and not batched:
-        if one.different == 1 < one.elements:
-            yield "repeated", "every element is the same"
-        elif one.different < one.elements and not one.few:  # several empty masks are no news
-            yield "repeated", f"only {one.different} of {one.elements} elements differ"
+    elif one.values >= LARGE * one.filled and not batched:
+        which = f" of the {one.filled} that are not empty" if one.empty else ""
+        if one.different == 1 < one.filled:
+            yield "repeated", f"every element{which} is the same"
+        elif one.different < one.filled and not one.few:  # several empty masks are no news
+            whole = which or f" of {one.filled} elements"
+            yield "repeated", f"only {one.different}{whole} differ"
     large = max(abs(one.low or 0), abs(one.high or 0)) > RANGE
     if image and large and not is_integer(one.dtype):
         yield (

@@ -26,7 +26,7 @@ from genserver.protocol.errors import (
 )
 from genserver.protocol.exit_codes import ExitCode, code_of
 
-from .album import Album
+from .album import UNDRAWABLE, Album, why_undrawn
 from .glance import Glance
 from .options import OptionError, PullOptions
 from .peek_page import Page, as_json, page
@@ -149,6 +149,8 @@ def peek(asked: Asked) -> ExitCode:
             saved = asked.save
         except OSError as error:
             failure = PeekError(f"--save {asked.save}: {error.strerror or error}", ExitCode.CONFIG)
+        except PeekError as error:
+            failure = error
     _print(told, saved, json_=asked.json)
     if failure is not None:
         raise failure
@@ -156,11 +158,24 @@ def peek(asked: Asked) -> ExitCode:
 
 
 def _draw(album: Album, told: Page, file: PictureFile) -> None:
+    """Raises OSError where it cannot be written, PeekError where it cannot be drawn."""
     # What the variable names has no part in this, and may be something that is not installed.
     os.environ["MPLBACKEND"] = "agg"
-    from .picture import drawn
+    why = album.undrawn
+    if not why:
+        try:
+            from .picture import drawn
 
-    file.write(drawn(album, told, file.kind))
+            data = drawn(album, told, file.kind)
+        except ImportError as error:  # of half an installation
+            text = f"--save needs the package matplotlib: {why_undrawn(error)}"
+            raise PeekError(text, ExitCode.CONFIG) from None
+        except UNDRAWABLE as error:
+            why = why_undrawn(error)
+    if why:
+        text = f"--save: the picture cannot be drawn, please report it: {why}"
+        raise PeekError(text, ExitCode.WORKER_DIED) from None
+    file.write(data)
 
 
 def _nothing(asked: Asked, *, ended: bool) -> GenserverError:

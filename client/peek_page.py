@@ -190,6 +190,7 @@ def _object(one: Statistics) -> dict[str, Any]:
             [v if isinstance(v, str) else _finite(v), round(share, 6)] for v, share in one.common
         ],
         "different_elements": one.different,
+        "empty_elements": one.empty,
     }
 
 

@@ -222,12 +222,17 @@ def is_batched(spec: ElementSpec, shapes: Sequence[Sequence[int]]) -> bool:
 def cuts_of(group: Group, facts: Sequence[Facts], values: Sequence[Array]) -> list[Cut]:
     """What is drawn of a group in one element, whose ``values`` may have other sizes than the
     first one's; small copies. Nothing where the sizes no longer make a picture."""
+    # With a free size of 0 there is no first entry to take, no channel, no class.
+    if values[group.first].size == 0:
+        return []
     image = None if group.base is None else _in_space(values[group.base], group.form)
     masks = [_mask_in_space(values[number], facts[number]) for number in group.masks]
     size = (image if image is not None else masks[0]).shape[: group.form.space]
-    if 0 in size or len(size) < group.form.space:
+    if len(size) < group.form.space:
         return []
     fitting = [mask if mask.shape == size else None for mask in masks]
+    if image is None and fitting[0] is None:
+        return []  # by its own size it is a picture of another form
     if group.form.space == 2:
         return [
             Cut(-1, 0, None if image is None else _thin(image), tuple(map(_thin_mask, fitting)))
@@ -254,7 +259,9 @@ def _in_space(value: Array, form: Form) -> Array:
 
 
 def _mask_in_space(value: Array, fact: Facts) -> Array:
-    """Its classes as numbers."""
+    """Its classes as numbers; an empty one as it is, which covers nothing."""
+    if value.size == 0:
+        return value
     if fact.one_hot:
         classes: Array = value.argmax(axis=-1).astype(np.uint8)
         return classes

@@ -11,11 +11,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 __all__ = ["argv_of", "become"]
+
+#: Whether another program can take a process over. Where it cannot, execv starts a second process
+#: and ends the first: the shell goes on while the command still prints, and never has its code.
+TAKES_OVER = os.name == "posix"
+#: Seconds of one wait for that process; then for the next one.
+TURN_SECONDS = 60.0
 
 #: Until `main` catches it, Ctrl-C ends the process without a traceback of somebody's import.
 _BOOTSTRAP = (
@@ -36,9 +43,27 @@ def argv_of(module: str, options: Mapping[str, Any]) -> list[str]:
 
 
 def become(module: str, options: Mapping[str, Any]) -> NoReturn:
-    """Go on as that module, in this process: with its terminal, its signals and its exit code."""
+    """Go on as that module, with this one's terminal, signals and exit code: in this process,
+    where the system can do that."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # as where it was closed before the start
             stream.flush()
     argv = argv_of(module, options)
+    if not TAKES_OVER:
+        sys.exit(_code_of(argv))
     os.execv(argv[0], argv)
+
+
+def _code_of(argv: list[str]) -> int:
+    """Run it beneath this process, and return its exit code."""
+    import subprocess
+
+    # Ctrl-C reaches both, and it is the other one that says how it ends. Ignoring it would be
+    # inherited; what has a function here has its default there.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    with subprocess.Popen(argv) as process:
+        while True:
+            try:
+                return process.wait(TURN_SECONDS)
+            except subprocess.TimeoutExpired:
+                continue

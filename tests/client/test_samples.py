@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import ml_dtypes
@@ -104,6 +105,18 @@ def test_sizes_are_those_that_were_seen() -> None:
     found = tallied("float32", [np.zeros((3, 8)), np.zeros((5, 8)), np.zeros((3, 8))])
     assert (found.smallest, found.largest) == ((3, 8), (5, 8))
     assert (found.elements, found.different) == (3, 2)
+
+
+def test_elements_that_differ_are_told_apart_and_empty_ones_are_not_compared() -> None:
+    """Also two that have the same CRC-32; texts, too."""
+    words = [b"plumless", b"buckeroo"]
+    assert zlib.crc32(words[0]) == zlib.crc32(words[1])
+    numbers = [np.frombuffer(word, np.uint8) for word in words]
+    nothing = np.zeros((0, 8), np.uint8)
+    found = tallied("uint8", [*numbers, numbers[0], nothing, nothing])
+    assert (found.different, found.filled, found.empty) == (2, 3, 2)
+    texts = tallied("str", [np.array([word.decode()], object) for word in words])
+    assert (texts.different, texts.filled, texts.empty) == (2, 2, 0)
 
 
 def test_a_large_volume_is_not_copied() -> None:

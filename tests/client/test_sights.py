@@ -180,6 +180,7 @@ NOISE = np.random.default_rng(1).random((64, 64), np.float32)
         ("int64[]", [np.int64(3)] * 3, "constant"),
         ("float32[64,64]", [NOISE] * 3, "repeated"),
         ("float32[64,64]", [NOISE, NOISE, NOISE + 1], "repeated"),
+        ("float32[None,64]", [NOISE, NOISE[:0], NOISE], "repeated"),
         ("float32[64,64]", [NOISE * 255], "not_normalised"),
         ("float32[2]", [np.array([1, np.nan])], "nan"),
         ("float32[2]", [np.array([1, np.inf])], "inf"),
@@ -202,6 +203,8 @@ def test_the_usual_bugs_are_named(spec: str, elements: list[object], kind: str) 
                                             [NOISE + 2, NOISE > 0.5]]),  # some masks are empty
         ("int64[]", [np.int64(3)]),
         ("float32[100]", [np.arange(100)]),
+        # Two without any crop are no repetition.
+        ("float32[None,64,64]", [NOISE[None], NOISE[:0, None], NOISE[None] + 1, NOISE[:0, None]]),
     ],
 )  # fmt: skip
 def test_what_is_well_is_not_warned_of(spec: str, elements: list[object]) -> None:
@@ -222,6 +225,36 @@ def test_elements_of_other_sizes_than_the_first_are_drawn_or_left_out() -> None:
     spec = "(float32[16,None], uint8[16,None])"
     album = looked(spec, *([np.ones((16, n)), np.ones((16, n), np.uint8)] for n in (20, 0, 9)))
     assert [len(column.cuts[0]) for column in album.columns] == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("spec", "shapes", "cuts"),
+    [
+        # Several to an element, of which the first is drawn: one has none.
+        ("(float32[None,64,64,3], int64[])", [(1, 64, 64, 3), (3, 64, 64, 3), (0, 64, 64, 3)],
+         [1, 1, 0]),
+        ("(float32[64,64,None], int64[])", [(64, 64, 3), (64, 64, 0)], [1, 0]),  # no channel
+        ("(bool[None,64,64], int64[])", [(1, 64, 64), (5, 64, 64), (1, 64, 64)], [1, 0, 1]),
+        ("(bool[None,64,64], int64[])", [(5, 64, 64), (1, 64, 64), (0, 64, 64)], [3, 0, 0]),
+    ],
+)  # fmt: skip
+def test_an_element_whose_size_makes_no_picture_of_that_form_is_left_out(
+    spec: str, shapes: list[tuple[int, ...]], cuts: list[int]
+) -> None:
+    """Nothing is drawn of it, rather than something that cannot be."""
+    album = looked(spec, *([np.ones(shape), np.int64(7)] for shape in shapes))
+    assert [len(column.cuts[0]) for column in album.columns] == cuts
+
+
+def test_an_empty_mask_leaves_its_image() -> None:
+    """Also one that has a channel for each class, and none here."""
+    classes = np.eye(4, dtype=np.uint8)[np.arange(256).reshape(16, 16) % 4]
+    image = np.arange(256).reshape(16, 16)
+    album = looked(
+        "(float32[16,16], uint8[16,16,None])", [image, classes], [image, classes[..., :0]]
+    )
+    assert [[[mask is None for mask in cut.masks] for cut in column.cuts[0]]
+            for column in album.columns] == [[[False]], [[True]]]  # fmt: skip
 
 
 @pytest.mark.parametrize(
