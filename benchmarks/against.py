@@ -44,20 +44,25 @@ Measuring = subprocess.Popen[str]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print each pair's figure and what they say together."""
     options = _parse(arguments)
-    say(pairs(options.old, options.workload, options.pairs, options.seconds))
+    target = WORKLOADS[options.workload].target
+    found = pairs(options.old, target, options.pairs, options.seconds)
+    say([new / old for old, new in found])
 
 
-def pairs(old: str, workload: str, count: int, seconds: float, *, http: str = "") -> list[float]:
-    """New / old, of this interpreter's build and that of the interpreter ``old``, printed.
+def pairs(
+    old: str, target: str, count: int, seconds: float, *, http: str = ""
+) -> list[tuple[float, float]]:
+    """Microseconds of an element of ``target``, of the interpreter ``old``'s build and of this
+    one's, printed.
 
     ``seconds`` are those of each turn; ``http`` is where the new build's server has its metrics,
     for somebody to ask for them.
     """
-    ratios: list[float] = []
+    found: list[tuple[float, float]] = []
     for pair in range(count):
         with (
-            _measuring(sys.executable, workload, seconds, http) as new,
-            _measuring(old, workload, seconds, "") as before,
+            _measuring(sys.executable, target, seconds, http) as new,
+            _measuring(old, target, seconds, "") as before,
         ):
             builds = {"A": new, "B": before} if pair % 2 else {"A": before, "B": new}
             spent = {name: [0.0, 0.0] for name in builds}  # seconds, elements
@@ -65,12 +70,12 @@ def pairs(old: str, workload: str, count: int, seconds: float, *, http: str = ""
                 for i, value in enumerate(_turn(builds[name])):
                     spent[name][i] += value
         cpu = {builds[name]: 1e6 * used / made for name, (used, made) in spent.items()}
-        ratios.append(cpu[new] / cpu[before])
+        found.append((cpu[before], cpu[new]))
         print(
             f"pair {pair + 1}: old {cpu[before]:.1f} us, new {cpu[new]:.1f} us, "
-            f"ratio {ratios[-1]:.3f}", flush=True,
+            f"ratio {cpu[new] / cpu[before]:.3f}", flush=True,
         )  # fmt: skip
-    return ratios
+    return found
 
 
 def say(ratios: Sequence[float]) -> float:
@@ -96,9 +101,9 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 @contextmanager
-def _measuring(python: str, workload: str, seconds: float, http: str) -> Iterator[Measuring]:
+def _measuring(python: str, target: str, seconds: float, http: str) -> Iterator[Measuring]:
     """A process that takes turns."""
-    words = ["--workload", workload, "--seconds", str(seconds), "--http", http]
+    words = ["--target", target, "--seconds", str(seconds), "--http", http]
     with (
         tempfile.TemporaryFile() as said,
         subprocess.Popen(
@@ -140,9 +145,8 @@ def _measure(options: argparse.Namespace) -> None:
     from genserver.server import Server
 
     folder = str(Path(__file__).parent)
-    target = WORKLOADS[options.workload].target
     more = {"http": options.http} if options.http else {}  # the old build may know of none
-    with Server(target, workers=2, cwd=folder, quiet=True, **more) as server:
+    with Server(options.target, workers=2, cwd=folder, quiet=True, **more) as server:
         elements = iter(from_server(server.endpoint))
         _read(elements, WARM_UP)
         print("ready", flush=True)
@@ -188,6 +192,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workload", choices=sorted(WORKLOADS), default="image")
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each turn")
+    parser.add_argument("--target", help=argparse.SUPPRESS)
     parser.add_argument("--http", default="", help=argparse.SUPPRESS)
     parser.add_argument(MEASURE, action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
