@@ -34,8 +34,9 @@ from _workloads import WORKLOADS
 #: What a measuring process may take to start, and for a turn or its end, in seconds.
 START_SECONDS, HUNG_SECONDS = 120.0, 30.0
 WARM_UP = 1.0
-#: Of each turn, before it counts: what lay ready is used up.
-LEAD = 0.3
+#: Of each turn, before it counts: what lay ready is used up; that takes longer of a generator that
+#: is as fast as its reader.
+LEAD, LONG_LEAD = 0.3, 2.0
 TURNS = "ABBAABBA"
 MEASURE = "--measure"
 Measuring = subprocess.Popen[str]
@@ -50,25 +51,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def pairs(
-    old: str, target: str, count: int, seconds: float, *, http: str = ""
+    old: str, target: str, count: int, seconds: float, *, http: str = "", together: bool = False
 ) -> list[tuple[float, float]]:
     """Microseconds of an element of ``target``, of the interpreter ``old``'s build and of this
     one's, printed.
 
     ``seconds`` are those of each turn; ``http`` is where the new build's server has its metrics,
-    for somebody to ask for them.
+    for somebody to ask for them. ``together``, both builds have one turn of all these seconds, at
+    the same time: for a target that leaves the machine half idle.
     """
     found: list[tuple[float, float]] = []
     for pair in range(count):
         with (
-            _measuring(sys.executable, target, seconds, http) as new,
-            _measuring(old, target, seconds, "") as before,
+            _measuring(sys.executable, target, http) as new,
+            _measuring(old, target, "") as before,
         ):
             builds = {"A": new, "B": before} if pair % 2 else {"A": before, "B": new}
             spent = {name: [0.0, 0.0] for name in builds}  # seconds, elements
-            for name in TURNS:
-                for i, value in enumerate(_turn(builds[name])):
-                    spent[name][i] += value
+            lasts = seconds * len(TURNS) / 2
+            for names in ["AB"] if together else TURNS:
+                for name in names:
+                    _begin_turn(builds[name], LONG_LEAD if together else LEAD,
+                                lasts if together else seconds)  # fmt: skip
+                for name in names:
+                    for i, value in enumerate(_turn_of(builds[name], lasts)):
+                        spent[name][i] += value
         cpu = {builds[name]: 1e6 * used / made for name, (used, made) in spent.items()}
         found.append((cpu[before], cpu[new]))
         print(
@@ -101,9 +108,9 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 @contextmanager
-def _measuring(python: str, target: str, seconds: float, http: str) -> Iterator[Measuring]:
+def _measuring(python: str, target: str, http: str) -> Iterator[Measuring]:
     """A process that takes turns."""
-    words = ["--target", target, "--seconds", str(seconds), "--http", http]
+    words = ["--target", target, "--http", http]
     with (
         tempfile.TemporaryFile() as said,
         subprocess.Popen(
@@ -123,11 +130,14 @@ def _measuring(python: str, target: str, seconds: float, http: str) -> Iterator[
             process.kill()
 
 
-def _turn(process: Measuring) -> tuple[float, float]:
-    """Seconds of CPU, and elements."""
+def _begin_turn(process: Measuring, lead: float, seconds: float) -> None:
     assert process.stdin is not None  # it is a pipe
-    process.stdin.write("turn\n")
-    spent, made = _line(process, HUNG_SECONDS).split()
+    process.stdin.write(f"{lead} {seconds}\n")
+
+
+def _turn_of(process: Measuring, seconds: float) -> tuple[float, float]:
+    """Seconds of CPU, and elements."""
+    spent, made = _line(process, HUNG_SECONDS + seconds).split()
     return float(spent), float(made)
 
 
@@ -150,10 +160,11 @@ def _measure(options: argparse.Namespace) -> None:
         elements = iter(from_server(server.endpoint))
         _read(elements, WARM_UP)
         print("ready", flush=True)
-        for _ in sys.stdin:
-            _read(elements, LEAD)
+        for line in sys.stdin:
+            lead, seconds = map(float, line.split())
+            _read(elements, lead)
             began = _cpu_seconds()
-            count = _read(elements, options.seconds)
+            count = _read(elements, seconds)
             print(_cpu_seconds() - began, count, flush=True)
         del elements
 
