@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from genserver.protocol.child.rates import Flow, NothingCame, Plan, rates_of
+from genserver.protocol.child.rates import Flow, NothingCame, Plan, rates_of, tell
 from genserver.protocol.dtypes import TEXT
 from genserver.protocol.errors import GenserverError
 from genserver.protocol.keys import NONE
@@ -79,14 +79,14 @@ def _rates(options: Mapping[str, Any], source: Any, batch: int) -> dict[str, Any
 
 def _report(options: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> None:
     """Write what comes of it, also if that is an error of the user's."""
+    os.set_inheritable(options["report"], False)  # the user's programs have no use for it
     try:
         answer = measure()
     except NothingCame as end:
         answer = {"error": _nothing(end, options["batch"])}
     except GenserverError as error:
         answer = {"error": str(error)}
-    with os.fdopen(options["report"], "w") as report:
-        json.dump(answer, report)
+    tell(options["report"], answer)
 
 
 def _nothing(end: NothingCame, batch: int) -> str:

@@ -185,7 +185,7 @@ def _answer(argv: Sequence[str], options: Mapping[str, Any], asked: Asked) -> di
         finally:
             os.close(writer)
         try:
-            said = _await(reader, FIRST_SECONDS + 4.0 * asked.seconds)
+            said = _await(reader, process, FIRST_SECONDS + 4.0 * asked.seconds)
             # It says goodbye to its server, which else would go on for it.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(GOODBYE_SECONDS)
@@ -210,23 +210,28 @@ def _folders() -> list[str]:
     return [folder for folder in sys.path if folder]
 
 
-def _await(reader: int, seconds: float) -> bytes:
-    """All that is written until the other end closes."""
+def _await(reader: int, process: subprocess.Popen[bytes], seconds: float) -> bytes:
+    """The line that is written, or what there is of it when the process has ended.
+
+    The end of the pipe says neither: whatever the generator forked holds it open."""
     deadline, said = time.monotonic() + seconds, b""
     with selectors.DefaultSelector() as selector:
         selector.register(reader, selectors.EVENT_READ)
-        while len(said) < MAX_ANSWER:
+        while len(said) < MAX_ANSWER and not said.endswith(b"\n"):
             left = deadline - time.monotonic()
             if left <= 0:
                 raise ConfigError(
                     f"nothing is measured after {seconds:.0f} s: the generator's elements take too "
                     "long; --seconds gives it longer", ExitCode.UNAVAILABLE,
                 )  # fmt: skip
-            if selector.select(min(TURN_SECONDS, left)):
+            ended = process.poll() is not None  # looked at first: what it wrote is there by then
+            if selector.select(0.0 if ended else min(TURN_SECONDS, left)):
                 piece = os.read(reader, 1 << 16)
                 if not piece:
                     break
                 said += piece
+            elif ended:
+                break
     return said
 
 

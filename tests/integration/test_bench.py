@@ -53,8 +53,8 @@ def test_a_slow_generator_is_worth_it(runtime_folder: Path) -> None:
 
 
 def test_one_that_cannot_be_divided_is_read_pass_after_pass(runtime_folder: Path) -> None:
-    """As a table and in words."""
-    done = run("generators:whole", "--seconds", "1")
+    """As a table and in words, although a process that it forked holds all that was open."""
+    done = run("generators:forking", "--seconds", "1")
     assert (done.returncode, done.stderr) == (0, "")
     assert "served, into numpy         1" in done.stdout
     assert "It takes no worker, so it cannot be divided" in done.stdout

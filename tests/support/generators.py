@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import functools
 import itertools
 import logging
 import os
@@ -182,6 +183,23 @@ def parental(seconds: float = 600.0) -> Iterator[np.int64]:
     child = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({seconds})"])
     while True:
         yield np.int64(child.pid)
+
+
+def forking(n: int = 10) -> Iterator[np.int64]:
+    """A generator that cannot be divided, and forks a process that stays, with all that is open."""
+    _forked()
+    for number in range(n):
+        yield np.int64(number)
+
+
+@functools.cache
+def _forked() -> int:
+    """Once in each process."""
+    child = os.fork()
+    if not child:
+        time.sleep(600)
+        os._exit(0)
+    return child
 
 
 def texts() -> Iterator[dict[str, Any]]:
