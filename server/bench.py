@@ -3,7 +3,8 @@
 Runs one process after the other and reads what each says: the generator alone, a server with
 different numbers of workers and a trainer that reads from it, and the same in TensorFlow, if it is
 installed. What is measured says bench_plan.py, what it means bench_report.py. Owns these processes,
-each in a session of its own; none is left when it ends, however it ends.
+each in a session of its own; none is left when it ends, of what they started neither. Only where
+it is killed itself (SIGKILL) can what the generator started stay.
 """
 
 from __future__ import annotations
@@ -87,7 +88,12 @@ class Asked:
 
 
 def bench(asked: Asked) -> ExitCode:
-    """Measure and print. Raises `ConfigError` with its exit code, as `serve` does."""
+    """Measure and print. Raises `ConfigError` with its exit code, as `serve` does.
+
+    A request to end is a KeyboardInterrupt, so that the processes end first."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # else somebody wants it ignored
+            signal.signal(number, signal.default_int_handler)
     # What the generator and the server print is none of the answer.
     with contextlib.redirect_stdout(sys.stderr):
         found = _measured(asked)

@@ -101,6 +101,25 @@ def test_ctrl_c_leaves_nothing(runtime_folder: Path) -> None:
     assert list(runtime_folder.iterdir()) == []
 
 
+def test_sigterm_leaves_nothing() -> None:
+    """Of a generator that has a process of its own neither, which alone nobody else would end."""
+    bench = subprocess.Popen(
+        command("generators:parental", "--seconds", "10"),
+        cwd=SUPPORT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    found: list[int] = []
+
+    def making() -> bool:
+        found[:] = processes_of(bench.pid)
+        found.extend(child for pid in list(found) for child in processes_of(pid))
+        return len(found) == 2
+
+    assert eventually(making)
+    bench.send_signal(signal.SIGTERM)
+    assert bench.wait(PATIENCE) == 130
+    assert eventually(lambda: not any(map(alive, found)))
+
+
 @pytest.mark.soak
 def test_into_tf_data(runtime_folder: Path) -> None:
     """Served, and plain from_generator beside it, in batches."""
