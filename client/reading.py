@@ -25,6 +25,8 @@ from .client import Client
 
 __all__ = ["main", "plain"]
 
+PassesOf = Callable[[Mapping[str, Any]], Callable[[], Iterator[Any]]]
+
 
 def main() -> None:
     """Read from a server, as the last argument says."""
@@ -33,9 +35,11 @@ def main() -> None:
         _report(options, lambda: _served(options))
 
 
-def plain(options: Mapping[str, Any], begin: Callable[[], Iterator[Any]]) -> None:
-    """Read from ``begin``, a generator function, through `tf.data.Dataset.from_generator`."""
-    _report(options, lambda: _plain(options, begin))
+def plain(options: Mapping[str, Any], passes_of: PassesOf) -> None:
+    """Read a generator through `tf.data.Dataset.from_generator`. ``passes_of`` the options is the
+    function that begins a pass; the user's code is loaded here, in a process that has its end."""
+    if die_with_parent(options["parent"]):
+        _report(options, lambda: _plain(options, passes_of(options)))
 
 
 def _served(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ _ALONE = _PATH + "from genserver.server.bench_alone import alone; alone(sys.argv
 #: Both sides in one process, as in a trainer that uses no server.
 _PLAIN = _PATH + (
     "from genserver.server.bench_alone import passes_of; from genserver.client.reading import "
-    "plain; options = json.loads(sys.argv[2]); plain(options, passes_of(options))"
+    "plain; options = json.loads(sys.argv[2]); plain(options, passes_of)"
 )
 
 
