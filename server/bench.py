@@ -44,6 +44,8 @@ GOODBYE_SECONDS = 5.0
 KILL_SECONDS = 10.0
 #: The longest single wait, in seconds: a Ctrl-C just before one begins does not end it.
 TURN_SECONDS = 0.5
+#: What the figures of a step can be said of, in seconds, and elements in a batch.
+SHORTEST_STEP, LONGEST_STEP, MAX_BATCH = 1e-6, 86400.0, 1_000_000
 #: Stages before it is known how many there are.
 STAGES = 5
 #: Of one server; the same everywhere.
@@ -78,8 +80,10 @@ class Asked:
     def __post_init__(self) -> None:
         wrong = {
             "--seconds must be 1 to 3600": not 1.0 <= self.seconds <= 3600.0,
-            "--step must be more than 0 seconds": self.step is not None and not self.step > 0.0,
-            "--batch must be 1 or more": self.batch < 1,
+            f"--step must be {SHORTEST_STEP:g} to {LONGEST_STEP:g} seconds": (
+                self.step is not None and not SHORTEST_STEP <= self.step <= LONGEST_STEP
+            ),
+            f"--batch must be 1 to {MAX_BATCH}": not 1 <= self.batch <= MAX_BATCH,
             "--workers must be 1 or more": self.workers is not None and self.workers < 1,
         }
         for text, applies in wrong.items():

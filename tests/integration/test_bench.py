@@ -68,9 +68,6 @@ def test_one_that_cannot_be_divided_is_read_pass_after_pass(runtime_folder: Path
         (["generators:whole", "--arg", "what=1"], 78, "what"),
         (["generators:failing"], 65, "generators:failing failed: "),
         (["generators:whole", "--seconds", "0"], 64, "--seconds"),
-        (["generators:whole", "--step", "nan"], 64, "--step"),
-        (["generators:whole", "--batch", "0"], 64, "--batch"),
-        (["generators:whole", "--workers", "0"], 64, "--workers"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(arguments: list[str], code: int, says: str) -> None:

@@ -1,0 +1,33 @@
+"""What `genserver bench` refuses before it starts a process."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from genserver.server.bench import Asked
+from genserver.server.config import ConfigError
+from genserver.server.exit_codes import ExitCode
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"seconds": 0.0}, "--seconds must be 1 to 3600"),
+        ({"seconds": math.nan}, "--seconds must be 1 to 3600"),
+        ({"step": 0.0}, "--step must be 1e-06 to 86400 seconds"),
+        ({"step": math.nan}, "--step"),
+        ({"step": math.inf}, "--step"),
+        ({"step": 1e300}, "--step"),
+        ({"step": 1e-310}, "--step"),
+        ({"batch": 0}, "--batch must be 1 to 1000000"),
+        ({"batch": 10**400}, "--batch"),
+        ({"workers": 0}, "--workers must be 1"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_at_once(options: dict[str, Any], says: str) -> None:
+    """With the exit code of a command line that is wrong."""
+    with pytest.raises(ConfigError, match=f"^{says}") as refused:
+        Asked(target="scans:cubes", **options)
+    assert refused.value.code == ExitCode.USAGE
