@@ -29,7 +29,7 @@ from genserver.protocol.transport.platform import has_ipc, memory_size, usable_c
 
 from .bench_plan import Alone, Timing, timing, worker_counts
 from .bench_report import Bench, Read, as_json, sentences, table
-from .config import ConfigError
+from .config import ConfigError, make_config
 from .exit_codes import ExitCode
 from .handle import Server
 from .trainer_side import argv_of
@@ -89,6 +89,14 @@ class Asked:
         for text, applies in wrong.items():
             if applies:
                 raise ConfigError(text, ExitCode.USAGE)
+        self._check_as_serve()
+
+    def _check_as_serve(self) -> None:
+        """A server would refuse it only when the generator alone is measured."""
+        make_config(
+            self.target, bind="tcp://127.0.0.1:0", workers=self.workers, arguments=self.arguments,
+            items=self.items, sharding=self.sharding, spec=self.spec, keys=NONE,
+        )  # fmt: skip
 
 
 def bench(asked: Asked) -> ExitCode:

@@ -31,3 +31,19 @@ def test_what_cannot_be_measured_is_said_at_once(options: dict[str, Any], says: 
     with pytest.raises(ConfigError, match=f"^{says}") as refused:
         Asked(target="scans:cubes", **options)
     assert refused.value.code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"spec": "bad["}, "dtype 'bad' cannot travel"),
+        ({"spec": ""}, "spec ''"),
+        ({"target": "scans"}, "'scans' should read MODULE:GENERATOR"),
+        ({"sharding": "sideways"}, "--sharding must be one of"),
+    ],
+)
+def test_what_serve_refuses_is_refused_in_its_words(options: dict[str, Any], says: str) -> None:
+    """Before anything is measured."""
+    with pytest.raises(ConfigError, match=f"^{says}") as refused:
+        Asked(**{"target": "scans:cubes"} | options)
+    assert refused.value.code == ExitCode.USAGE
