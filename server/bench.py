@@ -29,7 +29,7 @@ from genserver.protocol.transport.platform import has_ipc, memory_size, usable_c
 
 from .bench_plan import Alone, Timing, timing, worker_counts
 from .bench_report import Bench, Read, as_json, sentences, table
-from .config import ConfigError, make_config
+from .config import MAX_WORKERS, ConfigError, make_config
 from .exit_codes import ExitCode
 from .handle import Server
 from .trainer_side import argv_of
@@ -84,7 +84,9 @@ class Asked:
                 self.step is not None and not SHORTEST_STEP <= self.step <= LONGEST_STEP
             ),
             f"--batch must be 1 to {MAX_BATCH}": not 1 <= self.batch <= MAX_BATCH,
-            "--workers must be 1 or more": self.workers is not None and self.workers < 1,
+            f"--workers must be 1 to {MAX_WORKERS}": (
+                self.workers is not None and not 1 <= self.workers <= MAX_WORKERS
+            ),
         }
         for text, applies in wrong.items():
             if applies:

@@ -23,7 +23,8 @@ from genserver.server.exit_codes import ExitCode
         ({"step": 1e-310}, "--step"),
         ({"batch": 0}, "--batch must be 1 to 1000000"),
         ({"batch": 10**400}, "--batch"),
-        ({"workers": 0}, "--workers must be 1"),
+        ({"workers": 0}, "--workers must be 1 to 512"),
+        ({"workers": 513}, "--workers must be 1 to 512"),
     ],
 )
 def test_what_cannot_be_measured_is_said_at_once(options: dict[str, Any], says: str) -> None:
