@@ -1,9 +1,9 @@
 """``genserver bench`` as a trainer: a process that reads as fast as it can, and says how fast.
 
-Run as ``python -m genserver.client.reading OPTIONS``, where OPTIONS is a JSON object: "into"
-("numpy" or "tf"), "endpoint", "plan" (the fields of `rates.Plan`), "batch", "parent", and "report",
-the descriptor that the answer is written to as JSON. `plain` is the same for a generator in this
-process. Imports TensorFlow only to measure it.
+`main` is told by the last argument, a JSON object: "into" ("numpy" or "tf"), "endpoint", "plan"
+(the fields of `rates.Plan`), "batch", "parent", and "report", the descriptor that the answer is
+written to as JSON. `plain` is the same for a generator in this process. Imports TensorFlow only to
+measure it.
 """
 
 from __future__ import annotations

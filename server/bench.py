@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,7 +32,6 @@ from .bench_report import Bench, Read, as_json, sentences, table
 from .config import MAX_WORKERS, ConfigError, make_config
 from .exit_codes import ExitCode
 from .handle import Server
-from .trainer_side import argv_of
 
 __all__ = ["Asked", "bench"]
 
@@ -52,10 +51,15 @@ STAGES = 5
 SEED = 1
 #: What a child's answer may have, in bytes.
 MAX_ANSWER = 1 << 20
+#: What a child does not see, and what TensorFlow does not say there.
+HIDDEN = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+#: What this process finds, a child finds, and what its generator starts does not: another Python
+#: could not do with this one's libraries.
 _PATH = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-_ALONE = _PATH + "from genserver.server.bench_alone import alone; alone(sys.argv[2])"
+_ALONE = "from genserver.server.bench_alone import alone; alone(sys.argv[2])"
+_READING = "from genserver.client.reading import main; main()"
 #: Both sides in one process, as in a trainer that uses no server.
-_PLAIN = _PATH + (
+_PLAIN = (
     "from genserver.server.bench_alone import passes_of; from genserver.client.reading import "
     "plain; options = json.loads(sys.argv[2]); plain(options, passes_of)"
 )
@@ -140,7 +144,7 @@ def _measured(asked: Asked) -> Bench:
 def _alone(asked: Asked) -> Alone:
     _progress("the generator alone")
     options = _generator(asked) | {"plan": timing(asked.seconds, STAGES).plan(1)}
-    answer = _answer([sys.executable, "-c", _ALONE, json.dumps(sys.path)], options, asked)
+    answer = _answer(_ALONE, options, asked)
     fields = answer | {"rates": tuple(answer["rates"])}
     return Alone(**fields)
 
@@ -152,16 +156,14 @@ def _served(asked: Asked, into: str, workers: int, times: Timing) -> Read:
     with _server(asked, workers) as endpoint:
         # So many elements may be ready before the first is read.
         options = {"into": into, "endpoint": endpoint, "plan": times.plan(2 * workers)}
-        argv = argv_of("reading", {})[:-1]
-        answer = _answer(argv, options | {"batch": asked.batch}, asked)
+        answer = _answer(_READING, options | {"batch": asked.batch}, asked)
     return Read(into, workers, tuple(answer["rates"]), answer["passes"])
 
 
 def _plain(asked: Asked, times: Timing, alone: Alone) -> Read:
     _progress("plain from_generator")
     options = {"plan": times.plan(1), "spec": alone.spec, "batch": asked.batch}
-    argv = [sys.executable, "-c", _PLAIN, json.dumps(sys.path)]
-    answer = _answer(argv, _generator(asked) | options, asked)
+    answer = _answer(_PLAIN, _generator(asked) | options, asked)
     return Read("plain", 0, tuple(answer["rates"]), answer["passes"])
 
 
@@ -188,19 +190,17 @@ def _server(asked: Asked, workers: int) -> Iterator[str]:
         yield server.endpoint
 
 
-def _answer(argv: Sequence[str], options: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
-    """What such a process says of itself; `ConfigError` for what went wrong there."""
+def _answer(code: str, options: Mapping[str, Any], asked: Asked) -> dict[str, Any]:
+    """What a process that runs ``code`` says; `ConfigError` for what went wrong there."""
+    path = json.dumps([folder for folder in sys.path if isinstance(folder, str)])
     reader, writer = os.pipe()
     given = json.dumps(dict(options) | {"report": writer, "parent": os.getpid()})
-    environment = {
-        **os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), *_folders()])),
-    }  # fmt: skip
     with tempfile.TemporaryFile() as printed:
         try:
             process = subprocess.Popen(
-                [*argv, given], pass_fds=(writer,), stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=printed, env=environment, start_new_session=True,
+                [sys.executable, "-P", "-c", _PATH + code, path, given], pass_fds=(writer,),
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=printed,
+                env=os.environ | HIDDEN, start_new_session=True,
             )  # fmt: skip
         finally:
             os.close(writer)
@@ -213,21 +213,16 @@ def _answer(argv: Sequence[str], options: Mapping[str, Any], asked: Asked) -> di
             os.close(reader)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # and whatever it started
-            code = process.wait(KILL_SECONDS)
+            status = process.wait(KILL_SECONDS)
         if not said:
             printed.seek(0)
             sys.stderr.write(printed.read().decode(errors="replace"))
-            how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+            how = f"exit code {status}" if status >= 0 else f"signal {-status}"
             raise ConfigError(f"a process of bench ended with {how}", ExitCode.GENERATOR)
     answer: dict[str, Any] = json.loads(said)
     if "error" in answer:
         raise ConfigError(answer["error"], ExitCode(answer.get("code", ExitCode.GENERATOR)))
     return answer
-
-
-def _folders() -> list[str]:
-    """Where this process finds genserver, for a process that starts elsewhere in its path."""
-    return [folder for folder in sys.path if folder]
 
 
 def _await(reader: int, process: subprocess.Popen[bytes], seconds: float) -> bytes:

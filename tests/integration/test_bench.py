@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -99,7 +100,8 @@ def test_ctrl_c_leaves_nothing(runtime_folder: Path) -> None:
 
 
 def test_sigterm_leaves_nothing() -> None:
-    """Of a generator that has a process of its own neither, which alone nobody else would end."""
+    """Neither of a process that the generator started, whose Python may be another: it is given
+    the search path of bench's environment, and no more."""
     bench = subprocess.Popen(
         command("generators:parental", "--seconds", "10"),
         cwd=SUPPORT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -112,6 +114,10 @@ def test_sigterm_leaves_nothing() -> None:
         return len(found) == 2
 
     assert eventually(making)
+    given = Path(f"/proc/{found[0]}/environ").read_bytes().split(b"\0")
+    paths = [entry for entry in given if entry.startswith(b"PYTHONPATH=")]
+    ours = os.environ.get("PYTHONPATH")
+    assert paths == ([] if ours is None else [b"PYTHONPATH=" + os.fsencode(ours)])
     bench.send_signal(signal.SIGTERM)
     assert bench.wait(PATIENCE) == 130
     assert eventually(lambda: not any(map(alive, found)))
