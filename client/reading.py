@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from genserver.protocol.child.rates import Flow, NothingCame, Plan, rates_of, tell
@@ -26,6 +28,10 @@ from .client import Client
 __all__ = ["main", "plain"]
 
 PassesOf = Callable[[Mapping[str, Any]], Callable[[], Iterator[Any]]]
+
+
+class _TfDataFailed(GenserverError):
+    """What TensorFlow says, in a sentence."""
 
 
 def main() -> None:
@@ -47,16 +53,34 @@ def _served(options: Mapping[str, Any]) -> dict[str, Any]:
         from . import from_server
 
         batch = options["batch"]
-        return _rates(options, _batched(from_server(options["endpoint"], keys=NONE), batch), batch)
+        with _tf_errors():
+            dataset = from_server(options["endpoint"], keys=NONE)
+            return _rates(options, _batched(dataset, batch), batch)
     with Client(options["endpoint"], keys=NONE) as client:
         return _rates(options, client, 1) | {"spec": str(client.spec)}
 
 
 def _plain(options: Mapping[str, Any], begin: Callable[[], Iterator[Any]]) -> dict[str, Any]:
     spec, batch = parse_spec(options["spec"]), options["batch"]
-    dataset = _tf().data.Dataset.from_generator(begin, output_signature=_signature(spec))
-    # As `from_server` has it: the next element is made while this one is used.
-    return _rates(options, _batched(dataset, batch).prefetch(2), batch)
+    with _tf_errors():
+        dataset = _tf().data.Dataset.from_generator(begin, output_signature=_signature(spec))
+        # As `from_server` has it: the next element is made while this one is used.
+        return _rates(options, _batched(dataset, batch).prefetch(2), batch)
+
+
+@contextmanager
+def _tf_errors() -> Iterator[None]:
+    """Have what tf.data raises be one sentence."""
+    try:
+        yield
+    except _tf().errors.OpError as error:
+        raise _TfDataFailed(f"tf.data: {_sentence(str(error.message))}") from None
+
+
+def _sentence(message: str) -> str:
+    """Of TensorFlow's message: without the names of its operations and the traceback."""
+    first = message.partition("\n")[0]
+    return re.sub(r"^(\{\{.*?\}\} *)+|( *\[Op:\w+\].*)$", "", first)
 
 
 def _tf() -> Any:
