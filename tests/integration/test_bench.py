@@ -36,10 +36,11 @@ def run(*arguments: str, tensorflow: bool = False) -> subprocess.CompletedProces
 
 
 def test_a_slow_generator_is_worth_it(runtime_folder: Path) -> None:
-    """The rates are those of its naps, alone and with two workers; JSON is all that is printed."""
+    """The rates are those of its naps, alone and with two workers that divide the items, in the
+    given spec; JSON is all that is printed."""
     done = run(
-        "generators:napping", "--arg", "seconds=0.05", "--workers", "2", "--seconds", "3",
-        "--step", "0.03", "--json",
+        "generators:resting", "--arg", "seconds=0.05", "--items", "left", "right", "--spec",
+        "int64[None]", "--workers", "2", "--seconds", "3", "--step", "0.03", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -48,17 +49,18 @@ def test_a_slow_generator_is_worth_it(runtime_folder: Path) -> None:
     assert 10 < told["alone"]["rate"] <= 20
     assert 10 < one["rate"] < 1.3 * 20
     assert 1.3 < two["rate"] / one["rate"] < 2.6
+    assert (told["alone"]["spec"], told["alone"]["divisible"]) == ("int64[None]", True)
     assert told["alone"]["cpu"] < 0.5
     assert (told["worth"], told["workers"], told["workers_for_step"]) == (True, 2, 2)
     assert list(runtime_folder.iterdir()) == []
 
 
-def test_one_that_cannot_be_divided_is_read_pass_after_pass(runtime_folder: Path) -> None:
+def test_whole_copies_are_read_pass_after_pass(runtime_folder: Path) -> None:
     """As a table and in words, although a process that it forked holds all that was open."""
-    done = run("generators:forking", "--seconds", "1")
+    done = run("generators:forking", "--sharding", "off", "--workers", "2", "--seconds", "1")
     assert (done.returncode, done.stderr) == (0, "")
     assert "served, into numpy         1" in done.stdout
-    assert "It takes no worker, so it cannot be divided" in done.stdout
+    assert "served, into numpy         2" in done.stdout
     assert "A pass is short, 10 elements" in done.stdout
 
 

@@ -1,14 +1,20 @@
-"""What `genserver bench` refuses before it starts a process."""
+"""`genserver bench` without its processes: what it refuses before it starts one, and what the one
+that has the generator alone says."""
 
 from __future__ import annotations
 
+import json
 import math
+import os
 from typing import Any
 
 import pytest
+from genserver.server import bench_alone
 from genserver.server.bench import Asked
 from genserver.server.config import ConfigError
 from genserver.server.exit_codes import ExitCode
+
+from ..support.servers import SUPPORT
 
 
 @pytest.mark.parametrize(
@@ -48,3 +54,28 @@ def test_what_serve_refuses_is_refused_in_its_words(options: dict[str, Any], say
     with pytest.raises(ConfigError, match=f"^{says}") as refused:
         Asked(**{"target": "scans:cubes"} | options)
     assert refused.value.code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "divisible"),
+    [
+        ("numbered", {}, True),
+        ("whole", {}, False),
+        ("resting", {"arguments": {"seconds": 0.0}, "items": ["left"]}, True),
+    ],
+)
+def test_workers_can_share_what_takes_one_or_has_items(
+    name: str, more: dict[str, Any], divisible: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one worker is all that is measured."""
+    monkeypatch.setattr(bench_alone, "die_with_parent", lambda _: True)  # the tests go on
+    monkeypatch.syspath_prepend(SUPPORT)
+    reader, writer = os.pipe()
+    plan = {"warm_up": 0.0, "seconds": 0.0, "slices": 1}
+    options = {
+        "target": f"generators:{name}", "arguments": {}, "items": None, "spec": None,
+        "seed": 1, "plan": plan, "parent": 0, "report": writer,
+    }  # fmt: skip
+    bench_alone.alone(json.dumps(options | more))
+    with open(reader) as report:
+        assert json.load(report)["divisible"] is divisible

@@ -72,6 +72,13 @@ def napping(worker: Worker, seconds: float = 0.25, n: int = 10**9) -> Iterator[n
         yield np.int64(number)
 
 
+def resting(name: str, seconds: float) -> Iterator[np.ndarray[Any, Any]]:
+    """Of an item elements of several sizes, without end, each after a nap."""
+    for number in itertools.count():
+        time.sleep(seconds)
+        yield np.full(number % 3, len(name))
+
+
 def told(folder: str, patience: float = 60.0) -> Iterator[np.int64]:
     """Element 0 at once, each other one when a file ``go`` lies in ``folder``, which it takes
     away; ends when there is a file ``over``, or after ``patience`` seconds without either."""
