@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from genserver.protocol.child import rates
-from genserver.protocol.child.rates import Flow, NothingCame, Plan, percentiles, rates_of
+from genserver.protocol.child.rates import Flow, NothingCame, Plan, percentiles, rates_of, tell
 from genserver.protocol.errors import ElementError
 from genserver.protocol.normalize import Normalizer, infer_spec
 from genserver.protocol.spec import parse_spec
@@ -40,12 +40,12 @@ def alone(text: str) -> None:
     options = json.loads(text)
     if not die_with_parent(options["parent"]):
         return
+    os.set_inheritable(options["report"], False)  # the user's programs have no use for it
     try:
         answer = _measured(options)
     except ConfigError as error:
         answer = {"error": str(error), "code": int(error.code)}
-    with os.fdopen(options["report"], "w") as report:
-        json.dump(answer, report)
+    tell(options["report"], answer)
 
 
 def passes_of(options: Mapping[str, Any]) -> Callable[[], Iterator[Any]]:

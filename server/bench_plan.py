@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from .config import MAX_WORKERS
+
 __all__ = ["WAITS", "Alone", "Timing", "timing", "worker_counts"]
 
 #: A generator that uses less of a core than this while it makes elements waits for something.
@@ -66,14 +68,15 @@ def timing(total: float, stages: int) -> Timing:
 def worker_counts(
     alone: Alone, *, asked: int | None, whole: bool, cores: int, memory: int
 ) -> tuple[int, ...]:
-    """Up to ``asked``, or as many as cores and memory can use: more than cores where the generator
-    waits. One where it cannot be divided and no ``whole`` copies are right."""
+    """Up to ``asked``, or as many as cores and memory can use, at most those of a server: more than
+    cores where the generator waits. One where it cannot be divided and no ``whole`` copies are
+    right."""
     if not (alone.divisible or whole):
         return (1,)
     top = asked
     if top is None:
         by_cores = math.floor(cores / max(min(alone.cpu, 1.0), 1e-3) + 0.05)
         by_memory = int(memory * SHARE_OF_MEMORY / max(1, alone.rss))
-        top = max(1, min(by_cores, by_memory, max(AT_LEAST, EACH_CORE * cores)))
+        top = max(1, min(by_cores, by_memory, max(AT_LEAST, EACH_CORE * cores), MAX_WORKERS))
     steps = COUNTS - 1
     return tuple(sorted({round(top ** (step / steps)) for step in range(steps + 1)}))

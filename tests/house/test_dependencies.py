@@ -329,7 +329,9 @@ def _is_select_module(value: ast.expr) -> bool:
 
 
 def _is_process(value: ast.expr) -> bool:
-    return isinstance(value, ast.Attribute) and value.attr == "_process"
+    if isinstance(value, ast.Attribute):
+        return value.attr == "_process"
+    return isinstance(value, ast.Name) and value.id == "process"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -35,10 +36,11 @@ def run(*arguments: str, tensorflow: bool = False) -> subprocess.CompletedProces
 
 
 def test_a_slow_generator_is_worth_it(runtime_folder: Path) -> None:
-    """The rates are those of its naps, alone and with two workers; JSON is all that is printed."""
+    """The rates are those of its naps, alone and with two workers that divide the items, in the
+    given spec; JSON is all that is printed."""
     done = run(
-        "generators:napping", "--arg", "seconds=0.05", "--workers", "2", "--seconds", "3",
-        "--step", "0.03", "--json",
+        "generators:resting", "--arg", "seconds=0.05", "--items", "left", "right", "--spec",
+        "int64[None]", "--workers", "2", "--seconds", "3", "--step", "0.03", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -47,17 +49,18 @@ def test_a_slow_generator_is_worth_it(runtime_folder: Path) -> None:
     assert 10 < told["alone"]["rate"] <= 20
     assert 10 < one["rate"] < 1.3 * 20
     assert 1.3 < two["rate"] / one["rate"] < 2.6
+    assert (told["alone"]["spec"], told["alone"]["divisible"]) == ("int64[None]", True)
     assert told["alone"]["cpu"] < 0.5
     assert (told["worth"], told["workers"], told["workers_for_step"]) == (True, 2, 2)
     assert list(runtime_folder.iterdir()) == []
 
 
-def test_one_that_cannot_be_divided_is_read_pass_after_pass(runtime_folder: Path) -> None:
-    """As a table and in words."""
-    done = run("generators:whole", "--seconds", "1")
+def test_whole_copies_are_read_pass_after_pass(runtime_folder: Path) -> None:
+    """As a table and in words, although a process that it forked holds all that was open."""
+    done = run("generators:forking", "--sharding", "off", "--workers", "2", "--seconds", "1")
     assert (done.returncode, done.stderr) == (0, "")
     assert "served, into numpy         1" in done.stdout
-    assert "It takes no worker, so it cannot be divided" in done.stdout
+    assert "served, into numpy         2" in done.stdout
     assert "A pass is short, 10 elements" in done.stdout
 
 
@@ -68,9 +71,6 @@ def test_one_that_cannot_be_divided_is_read_pass_after_pass(runtime_folder: Path
         (["generators:whole", "--arg", "what=1"], 78, "what"),
         (["generators:failing"], 65, "generators:failing failed: "),
         (["generators:whole", "--seconds", "0"], 64, "--seconds"),
-        (["generators:whole", "--step", "nan"], 64, "--step"),
-        (["generators:whole", "--batch", "0"], 64, "--batch"),
-        (["generators:whole", "--workers", "0"], 64, "--workers"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(arguments: list[str], code: int, says: str) -> None:
@@ -99,6 +99,30 @@ def test_ctrl_c_leaves_nothing(runtime_folder: Path) -> None:
     assert bench.wait(PATIENCE) == 130
     assert eventually(lambda: not any(map(alive, found)))
     assert list(runtime_folder.iterdir()) == []
+
+
+def test_sigterm_leaves_nothing() -> None:
+    """Neither of a process that the generator started, whose Python may be another: it is given
+    the search path of bench's environment, and no more."""
+    bench = subprocess.Popen(
+        command("generators:parental", "--seconds", "10"),
+        cwd=SUPPORT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    found: list[int] = []
+
+    def making() -> bool:
+        found[:] = processes_of(bench.pid)
+        found.extend(child for pid in list(found) for child in processes_of(pid))
+        return len(found) == 2
+
+    assert eventually(making)
+    given = Path(f"/proc/{found[0]}/environ").read_bytes().split(b"\0")
+    paths = [entry for entry in given if entry.startswith(b"PYTHONPATH=")]
+    ours = os.environ.get("PYTHONPATH")
+    assert paths == ([] if ours is None else [b"PYTHONPATH=" + os.fsencode(ours)])
+    bench.send_signal(signal.SIGTERM)
+    assert bench.wait(PATIENCE) == 130
+    assert eventually(lambda: not any(map(alive, found)))
 
 
 @pytest.mark.soak

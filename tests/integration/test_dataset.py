@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import json
 import os
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from genserver.client import OptionError, from_server
+from genserver.client import OptionError, from_server, reading
 from genserver.client.options import PullOptions
 from genserver.client.plan import make_plan
 from genserver.protocol.messages import Status, WorkerStatus
@@ -214,6 +215,20 @@ def test_a_failure_stays_a_failure(serve: Serve) -> None:
     for _ in range(3):
         with pytest.raises(tf.errors.UnknownError, match="upside down"):
             next(iterator)
+
+
+def test_bench_says_what_tf_data_refuses_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elements of several sizes cannot be a batch; neither traceback nor names of operations."""
+    monkeypatch.setattr(reading, "die_with_parent", lambda _: True)  # the tests go on
+    reader, writer = os.pipe()
+    plan = {"warm_up": 0.0, "seconds": 0.0, "slices": 1}
+    options = {"parent": 0, "report": writer, "plan": plan, "spec": "float32[None]", "batch": 2}
+    elements = [np.zeros(size, np.float32) for size in (2, 3)]
+    reading.plain(options, lambda _: lambda: iter(elements))
+    with open(reader) as report:
+        answer = json.load(report)
+    assert answer["error"].startswith("tf.data: Cannot batch tensors with different shapes")
+    assert answer["error"].endswith("element 1 had shape [3].")
 
 
 def test_deleting_a_waiting_iterator_is_quick(serve: Serve) -> None:

@@ -29,6 +29,7 @@ def alone(*, cpu: float = 1.0, divisible: bool = True, rss: int = GB // 10, **mo
         (alone(), {"cores": 1}, (1,)),
         (alone(cpu=0.02), {"cores": 2}, (1, 2, 4, 8)),
         (alone(cpu=0.02), {"cores": 32}, (1, 4, 16, 64)),
+        (alone(cpu=0.02), {"cores": 384, "memory": 10_000 * GB}, (1, 8, 64, 512)),
         (alone(cpu=0.5), {"cores": 2}, (1, 2, 3, 4)),
         (alone(cpu=4.0), {"cores": 4}, (1, 2, 3, 4)),
         (alone(rss=GB), {"cores": 8, "memory": 4 * GB}, (1, 2)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import functools
 import itertools
 import logging
 import os
@@ -69,6 +70,13 @@ def napping(worker: Worker, seconds: float = 0.25, n: int = 10**9) -> Iterator[n
     for number in range(worker.index, n, worker.count):
         time.sleep(seconds)
         yield np.int64(number)
+
+
+def resting(name: str, seconds: float) -> Iterator[np.ndarray[Any, Any]]:
+    """Of an item elements of several sizes, without end, each after a nap."""
+    for number in itertools.count():
+        time.sleep(seconds)
+        yield np.full(number % 3, len(name))
 
 
 def told(folder: str, patience: float = 60.0) -> Iterator[np.int64]:
@@ -182,6 +190,23 @@ def parental(seconds: float = 600.0) -> Iterator[np.int64]:
     child = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({seconds})"])
     while True:
         yield np.int64(child.pid)
+
+
+def forking(n: int = 10) -> Iterator[np.int64]:
+    """A generator that cannot be divided, and forks a process that stays, with all that is open."""
+    _forked()
+    for number in range(n):
+        yield np.int64(number)
+
+
+@functools.cache
+def _forked() -> int:
+    """Once in each process."""
+    child = os.fork()
+    if not child:
+        time.sleep(600)
+        os._exit(0)
+    return child
 
 
 def texts() -> Iterator[dict[str, Any]]:
