@@ -6,7 +6,9 @@ the CPU time of all its threads, of the supervisor and of the workers is divided
 For each pair both builds are started, and then take turns of a second, A B B A A B B A, so that
 what drifts falls on both alike; the other one's workers wait without credit meanwhile. A pair's
 figure is new / old of all its turns; shown are the median and its 95 % interval (the ranks of the
-sign test).
+sign test). A shared machine's speed changes by a third within seconds, for all threads alike. So
+there is a second figure, "at one speed": what all threads took beside what the reading loop took in
+the same moments, which is TensorFlow's own code in both builds.
 Caveat: CPU time also grows when others use the caches and the memory; nothing else may run.
 
     python benchmarks/against.py --old PYTHON [--workload image] [--pairs 20]
@@ -26,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -34,9 +37,8 @@ from _workloads import WORKLOADS
 #: What a measuring process may take to start, and for a turn or its end, in seconds.
 START_SECONDS, HUNG_SECONDS = 120.0, 30.0
 WARM_UP = 1.0
-#: Of each turn, before it counts: what lay ready is used up; that takes longer of a generator that
-#: is as fast as its reader.
-LEAD, LONG_LEAD = 0.3, 2.0
+#: Of each turn, before it counts: what lay ready is used up.
+LEAD = 0.3
 TURNS = "ABBAABBA"
 MEASURE = "--measure"
 Measuring = subprocess.Popen[str]
@@ -47,18 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse(arguments)
     target = WORKLOADS[options.workload].target
     found = pairs(options.old, target, options.pairs, options.seconds)
-    say([new / old for old, new in found])
+    say(found)
 
 
 def pairs(
-    old: str, target: str, count: int, seconds: float, *, http: str = "", together: bool = False
+    old: str, target: str, count: int, seconds: float, *, http: str = ""
 ) -> list[tuple[float, float]]:
-    """Microseconds of an element of ``target``, of the interpreter ``old``'s build and of this
-    one's, printed.
+    """New / old as it was measured, and with the machine's speed taken out; of this interpreter's
+    build and that of the interpreter ``old``, printed.
 
     ``seconds`` are those of each turn; ``http`` is where the new build's server has its metrics,
-    for somebody to ask for them. ``together``, both builds have one turn of all these seconds, at
-    the same time: for a target that leaves the machine half idle.
+    for somebody to ask for them.
     """
     found: list[tuple[float, float]] = []
     for pair in range(count):
@@ -67,29 +68,48 @@ def pairs(
             _measuring(old, target, "") as before,
         ):
             builds = {"A": new, "B": before} if pair % 2 else {"A": before, "B": new}
-            spent = {name: [0.0, 0.0] for name in builds}  # seconds, elements
-            lasts = seconds * len(TURNS) / 2
-            for names in ["AB"] if together else TURNS:
-                for name in names:
-                    _begin_turn(builds[name], LONG_LEAD if together else LEAD,
-                                lasts if together else seconds)  # fmt: skip
-                for name in names:
-                    for i, value in enumerate(_turn_of(builds[name], lasts)):
-                        spent[name][i] += value
-        cpu = {builds[name]: 1e6 * used / made for name, (used, made) in spent.items()}
-        found.append((cpu[before], cpu[new]))
+            spent = {build: Spent() for build in builds.values()}
+            for name in TURNS:
+                spent[builds[name]].add(_turn(builds[name], seconds))
+        one, other = spent[new], spent[before]
+        found.append((one.element / other.element, one.beside / other.beside))
         print(
-            f"pair {pair + 1}: old {cpu[before]:.1f} us, new {cpu[new]:.1f} us, "
-            f"ratio {cpu[new] / cpu[before]:.3f}", flush=True,
+            f"pair {pair + 1}: old {other.element:.1f} us, new {one.element:.1f} us, "
+            f"ratio {found[-1][0]:.3f}, at one speed {found[-1][1]:.3f}", flush=True,
         )  # fmt: skip
     return found
 
 
-def say(ratios: Sequence[float]) -> float:
-    """Print what they say together; their median."""
-    low, high = interval(ratios)
-    print(f"CPU per element, new / old: {median(ratios):.3f} (95 %: {low:.3f} to {high:.3f})")
-    return median(ratios)
+@dataclass(slots=True)
+class Spent:
+    """Of some turns: seconds of CPU, of all and of the thread that reads; elements."""
+
+    all: float = 0.0
+    reader: float = 0.0
+    elements: float = 0.0
+
+    def add(self, other: Spent) -> None:
+        self.all += other.all
+        self.reader += other.reader
+        self.elements += other.elements
+
+    @property
+    def element(self) -> float:
+        """Microseconds."""
+        return 1e6 * self.all / self.elements
+
+    @property
+    def beside(self) -> float:
+        """Beside what TensorFlow's own loop took in the same moments."""
+        return self.all / self.reader
+
+
+def say(found: Sequence[tuple[float, float]]) -> float:
+    """Print what the pairs say together; the median as measured."""
+    for title, ratios in zip(("new / old", "at one speed"), zip(*found, strict=True), strict=True):
+        low, high = interval(ratios)
+        print(f"CPU per element, {title}: {median(ratios):.3f} (95 %: {low:.3f} to {high:.3f})")
+    return median(ratio for ratio, _ in found)
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -130,15 +150,10 @@ def _measuring(python: str, target: str, http: str) -> Iterator[Measuring]:
             process.kill()
 
 
-def _begin_turn(process: Measuring, lead: float, seconds: float) -> None:
+def _turn(process: Measuring, seconds: float) -> Spent:
     assert process.stdin is not None  # it is a pipe
-    process.stdin.write(f"{lead} {seconds}\n")
-
-
-def _turn_of(process: Measuring, seconds: float) -> tuple[float, float]:
-    """Seconds of CPU, and elements."""
-    spent, made = _line(process, HUNG_SECONDS + seconds).split()
-    return float(spent), float(made)
+    process.stdin.write(f"{seconds}\n")
+    return Spent(*map(float, _line(process, HUNG_SECONDS + seconds).split()))
 
 
 def _line(process: Measuring, seconds: float) -> str:
@@ -161,11 +176,10 @@ def _measure(options: argparse.Namespace) -> None:
         _read(elements, WARM_UP)
         print("ready", flush=True)
         for line in sys.stdin:
-            lead, seconds = map(float, line.split())
-            _read(elements, lead)
-            began = _cpu_seconds()
-            count = _read(elements, seconds)
-            print(_cpu_seconds() - began, count, flush=True)
+            _read(elements, LEAD)
+            began, reader = _cpu_seconds(), time.thread_time()
+            count = _read(elements, float(line))
+            print(_cpu_seconds() - began, time.thread_time() - reader, count, flush=True)
         del elements
 
 
