@@ -84,24 +84,24 @@ def pairs(
 class Spent:
     """Of some turns: seconds of CPU, of all and of the thread that reads; elements."""
 
-    all: float = 0.0
+    total: float = 0.0
     reader: float = 0.0
     elements: float = 0.0
 
     def add(self, other: Spent) -> None:
-        self.all += other.all
+        self.total += other.total
         self.reader += other.reader
         self.elements += other.elements
 
     @property
     def element(self) -> float:
         """Microseconds."""
-        return 1e6 * self.all / self.elements
+        return 1e6 * self.total / self.elements
 
     @property
     def beside(self) -> float:
         """Beside what TensorFlow's own loop took in the same moments."""
-        return self.all / self.reader
+        return self.total / self.reader
 
 
 def say(found: Sequence[tuple[float, float]]) -> float:

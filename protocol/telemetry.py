@@ -178,11 +178,6 @@ class Span:
         return self.elements * self.seconds
 
     @property
-    def made(self) -> float:
-        """Elements that the workers made in it, as a count."""
-        return sum(worker.elements for worker in self.workers) * self.seconds
-
-    @property
     def wait(self) -> float:
         """The share of their time that its trainers wait, from 0 to 1."""
         waiting = sum(trainer.waiting for trainer in self.trainers)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .exit_codes import ExitCode
+from genserver.protocol.exit_codes import ExitCode
+
 from .reports import Command
 
 __all__ = [

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from genserver.protocol.exit_codes import ExitCode
 from genserver.protocol.messages import Open
 from genserver.protocol.spec import ElementSpec
 
-from .exit_codes import ExitCode
 from .reports import Empty, Failed, Found, Loaded, Search, Warm
 from .runner import Runner
 from .source import Source

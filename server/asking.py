@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from genserver.protocol.endpoint import Endpoint, parse_endpoint
 from genserver.protocol.errors import EndpointError, Unreachable
+from genserver.protocol.exit_codes import ExitCode
 from genserver.protocol.messages import Status
 from genserver.protocol.transport.connection import Connection, connect
 from genserver.protocol.transport.key_files import find_trainer_keys
@@ -19,7 +20,6 @@ from genserver.protocol.transport.safety import check_mechanism, check_safe
 from genserver.protocol.transport.sockets import check_reachable
 
 from .config import ConfigError
-from .exit_codes import ExitCode
 
 __all__ = ["asked"]
 

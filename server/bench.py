@@ -24,13 +24,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from genserver.protocol.errors import ServerFailed
+from genserver.protocol.exit_codes import ExitCode
 from genserver.protocol.keys import NONE
 from genserver.protocol.transport.platform import has_ipc, memory_size, usable_cores
 
 from .bench_plan import Alone, Timing, timing, worker_counts
 from .bench_report import Bench, Read, as_json, sentences, table
 from .config import MAX_WORKERS, ConfigError, make_config
-from .exit_codes import ExitCode
 from .handle import Server
 
 __all__ = ["Asked", "bench"]

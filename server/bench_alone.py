@@ -17,6 +17,7 @@ from typing import Any
 from genserver.protocol.child import rates
 from genserver.protocol.child.rates import Flow, NothingCame, Plan, percentiles, rates_of, tell
 from genserver.protocol.errors import ElementError
+from genserver.protocol.exit_codes import ExitCode
 from genserver.protocol.normalize import Normalizer, infer_spec
 from genserver.protocol.spec import parse_spec
 from genserver.protocol.transport.platform import (
@@ -26,7 +27,6 @@ from genserver.protocol.transport.platform import (
 )
 
 from .config import ConfigError
-from .exit_codes import ExitCode
 from .failures import in_a_line, kind_of, refusal_text, text_of, user_traceback
 from .source import Source, load_source
 from .worker import Worker

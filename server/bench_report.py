@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from genserver.protocol.telemetry import Span, TrainerSpan, WorkerSpan, WorkerTotals
+from genserver.protocol.text import pad
 from genserver.protocol.verdict import LEAST_ELEMENTS, LEAST_SECONDS, Bottleneck, Verdict, judge
 
 from .bench_plan import WAITS, Alone
-from .figures import duration, number, pad, share, size
+from .figures import duration, number, share, size
 
 __all__ = ["Bench", "Read", "as_json", "sentences", "table"]
 

@@ -1,6 +1,7 @@
 """The command line: calls, prints; parser.py says what it takes.
 
-Exit codes are in exit_codes.py. Errors that a user can make end in one sentence on standard error.
+Exit codes are in protocol/exit_codes.py. Errors that a user can make end in one sentence on
+standard error.
 What a command needs is imported when it runs: workers are started before zmq and numpy are loaded.
 """
 
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 from genserver.protocol.child.inherited import taken
 from genserver.protocol.endpoint import Endpoint
 from genserver.protocol.errors import GenserverError
+from genserver.protocol.exit_codes import ExitCode, code_of
 from genserver.protocol.transport.platform import can_serve
 
 from .announce import start_up_lines
@@ -30,7 +32,6 @@ from .config import (
     parse_arguments,
     parse_items,
 )
-from .exit_codes import ExitCode, code_of
 from .parser import make_parser
 
 if TYPE_CHECKING:

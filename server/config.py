@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from genserver.protocol.endpoint import ANY_PATH, DEFAULT_ENDPOINT, Endpoint, parse_endpoint
 from genserver.protocol.errors import EndpointError, GenserverError, KeyFileError, SpecError
+from genserver.protocol.exit_codes import ExitCode
 from genserver.protocol.keys import NONE, VARIABLES, ServerKeys
 
-from .exit_codes import ExitCode
 from .lives import DEFAULT_RESTARTS
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Figures for a terminal: short numbers with their units, sparklines, text that fits. Pure."""
+"""Figures for a terminal: short numbers with their units, sparklines. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from genserver.protocol.telemetry import UNKNOWN
-from genserver.protocol.text import clean, fit, pad, width_of
 
 __all__ = [
-    "ASCII", "BLOCKS", "Line", "Piece", "amount", "clean", "duration", "fit", "megabytes", "memory",
-    "number", "pad", "share", "size", "sparkline", "width_of",
+    "ASCII", "BLOCKS", "Line", "Piece", "amount", "duration", "megabytes", "memory", "number",
+    "share", "size", "sparkline",
 ]  # fmt: skip
 
 #: From nothing to the most; the second for terminals that show no more than ASCII.

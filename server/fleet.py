@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from genserver.protocol.codec import MAX_CAUSE, too_wide
+from genserver.protocol.exit_codes import ExitCode
 from genserver.protocol.fields import cut_text
 from genserver.protocol.messages import Status, WorkerStatus
 from genserver.protocol.spec import ElementSpec
 
 from .actions import Abort, Action, Begin, DumpStacks, Kill, Publish, Ready, Say, Spawn, Tell
 from .config import ConfigError, ServeConfig, digest_arguments
-from .exit_codes import ExitCode
 from .lifecycle import WorkerEvent, WorkerState, next_state
 from .lives import Death, GiveUp, Lives, Restart
 from .reports import Bound, Failed, Found, Leaving, Loaded, Report, Search, UseSpec, Warm

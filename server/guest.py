@@ -14,11 +14,11 @@ from typing import Any
 
 from genserver.protocol.endpoint import Endpoint
 from genserver.protocol.errors import GenserverError, ServerFailed
+from genserver.protocol.exit_codes import ExitCode
 from genserver.protocol.messages import Status
 
 from .announce import start_up_lines
 from .config import ConfigError, make_config
-from .exit_codes import ExitCode
 from .in_process import InProcess
 
 __all__ = ["GuestServer"]

@@ -18,6 +18,7 @@ from dataclasses import replace
 
 from genserver.protocol.endpoint import Endpoint
 from genserver.protocol.errors import GenserverError
+from genserver.protocol.exit_codes import ExitCode
 from genserver.protocol.messages import Status
 from genserver.protocol.spec import ElementSpec
 from genserver.protocol.transport.control import ControlEnd
@@ -31,7 +32,6 @@ from genserver.protocol.transport.sockets import Router
 from .actions import Abort, Action, Publish, Ready, Tell
 from .answers import loaded, searched
 from .config import ConfigError, ServeConfig
-from .exit_codes import ExitCode
 from .fleet import Fleet
 from .private_folder import PrivateFolder
 from .progress_page import ProgressPage

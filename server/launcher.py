@@ -15,11 +15,11 @@ from pathlib import Path
 from types import TracebackType
 
 from genserver.protocol.endpoint import ANY_PATH, Endpoint
+from genserver.protocol.exit_codes import ExitCode
 from genserver.protocol.transport.platform import has_ipc
 
 from .actions import Spawn
 from .config import ConfigError, ServeConfig
-from .exit_codes import ExitCode
 from .private_folder import PrivateFolder
 from .progress_page import ProgressPage
 from .spawn import WorkerProcess

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from genserver.protocol.endpoint import DEFAULT_ENDPOINT
+from genserver.protocol.exit_codes import ExitCode
 from genserver.protocol.keys import DEFAULT_NAME
 
 from .config import RECOVERIES, SHARDINGS
-from .exit_codes import ExitCode
 from .lives import DEFAULT_RESTARTS, WINDOW
 
 __all__ = ["make_parser"]

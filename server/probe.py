@@ -8,10 +8,10 @@ from typing import Any
 from genserver.protocol.endpoint import Endpoint
 from genserver.protocol.errors import EndpointError
 from genserver.protocol.messages import NO_MORE, Status, WorkerStatus
+from genserver.protocol.text import clean
 from genserver.protocol.transport.distance import choose_route
 
 from .asking import asked
-from .figures import clean
 
 __all__ = ["probe"]
 

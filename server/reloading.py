@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from genserver.protocol.exit_codes import ExitCode
 from genserver.protocol.fields import cut_text
 from genserver.protocol.messages import Status
 from genserver.protocol.watch import difference
@@ -30,7 +31,6 @@ from .actions import (
     Terminate,
 )
 from .config import ServeConfig
-from .exit_codes import ExitCode
 from .fleet import Fleet, Place, room_for_causes
 from .lives import Death
 from .reports import Bound, Loaded, Report, Stop

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from genserver.protocol.endpoint import Endpoint
+from genserver.protocol.exit_codes import ExitCode
 from genserver.protocol.messages import Status
 from genserver.protocol.telemetry import Snapshot, TrainerTotals
 from genserver.protocol.transport.control import ControlEnd
@@ -45,7 +46,6 @@ from .actions import (
     Terminate,
 )
 from .config import ConfigError, ServeConfig
-from .exit_codes import ExitCode
 from .fleet import Fleet
 from .launcher import KILL_SECONDS, SIGNALS, Launcher
 from .lives import Death

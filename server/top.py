@@ -17,13 +17,13 @@ from collections import deque
 from collections.abc import Callable
 
 from genserver.protocol.endpoint import Endpoint
+from genserver.protocol.exit_codes import ExitCode
 from genserver.protocol.messages import Status
 from genserver.protocol.transport.connection import Connection
 from genserver.protocol.verdict import LEAST_SECONDS
 
 from .asking import asked
 from .config import ConfigError
-from .exit_codes import ExitCode
 from .figures import ASCII, BLOCKS, Line
 from .history import History
 from .top_page import Scene, page, plain

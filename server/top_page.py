@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from genserver.protocol.messages import Status
 from genserver.protocol.telemetry import UNKNOWN, Span, TrainerSpan, WorkerSpan, WorkerTotals
+from genserver.protocol.text import clean, fit, pad
 from genserver.protocol.verdict import Bottleneck, judge
 
 from .figures import (
@@ -20,13 +21,10 @@ from .figures import (
     Line,
     Piece,
     amount,
-    clean,
     duration,
-    fit,
     megabytes,
     memory,
     number,
-    pad,
     share,
     sparkline,
 )

@@ -13,11 +13,11 @@ from typing import Any
 from genserver.protocol.child.inherited import read_whole
 from genserver.protocol.child.server_process import ChildServer
 from genserver.protocol.errors import ServerFailed
+from genserver.protocol.exit_codes import ExitCode
 from genserver.protocol.keys import NONE
 from genserver.protocol.transport.platform import has_ipc
 
 from .config import ServeConfig
-from .exit_codes import ExitCode
 
 __all__ = ["UpstreamServer"]
 

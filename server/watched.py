@@ -10,8 +10,9 @@ import importlib.util
 import os
 from collections.abc import Iterable, Sequence
 
+from genserver.protocol.exit_codes import ExitCode
+
 from .config import ConfigError, split_target
-from .exit_codes import ExitCode
 
 __all__ = [
     "counts", "described", "folders_of", "forget_compiled", "outermost", "watched_folders",

@@ -20,6 +20,7 @@ from typing import Any
 from genserver.protocol.child.inherited import taken
 from genserver.protocol.endpoint import Endpoint, parse_endpoint
 from genserver.protocol.errors import EndpointError, NotGuarded
+from genserver.protocol.exit_codes import ExitCode, code_of
 from genserver.protocol.keys import ServerKeys
 from genserver.protocol.messages import GoAway
 from genserver.protocol.spec import ElementSpec
@@ -37,7 +38,6 @@ from genserver.protocol.transport.sockets import Router, close_context
 
 from .answers import loaded, searched
 from .config import ConfigError
-from .exit_codes import ExitCode, code_of
 from .lives import STABLE
 from .progress_page import ProgressPage
 from .reports import (

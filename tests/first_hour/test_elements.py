@@ -12,6 +12,7 @@ from genserver.client import Client, GeneratorError, from_server
 from genserver.protocol.codec import encode
 from genserver.protocol.dtypes import DTYPES, TEXT
 from genserver.protocol.errors import ElementError, SpecError
+from genserver.protocol.exit_codes import ExitCode
 from genserver.protocol.fields import MAX_HEADER
 from genserver.protocol.link import Numbered
 from genserver.protocol.normalize import Normalizer, infer_spec
@@ -20,7 +21,6 @@ from genserver.protocol.spec import ArraySpec, ElementSpec, Record
 from genserver.server import ServerFailed
 from genserver.server.actions import Abort
 from genserver.server.config import ServeConfig
-from genserver.server.exit_codes import ExitCode
 from genserver.server.fleet import Fleet
 from genserver.server.lives import Death
 from genserver.server.reports import Bound, Found, Loaded

@@ -23,12 +23,12 @@ from genserver.client.repeats import FREE, Repeats
 from genserver.client.source import Source
 from genserver.client.waiting import REPORT_EVERY
 from genserver.protocol.codec import decode_header, encode
+from genserver.protocol.exit_codes import ExitCode
 from genserver.protocol.link import Numbered
 from genserver.protocol.messages import Error, ErrorCode, Hello
 from genserver.protocol.version import MAJOR, refusal_of
 from genserver.server import ServerFailed
 from genserver.server.config import ConfigError
-from genserver.server.exit_codes import ExitCode
 from genserver.server.source import load_source
 
 from ..support.servers import PATIENCE, SUPPORT, Serve, eventually

@@ -25,7 +25,7 @@ PURE = [
     ROOT / "server" / "lifecycle.py", ROOT / "server" / "lives.py",
     ROOT / "server" / "stalls.py", ROOT / "server" / "rerun.py",
     ROOT / "server" / "output.py", ROOT / "server" / "announce.py",
-    ROOT / "server" / "config.py", ROOT / "server" / "exit_codes.py",
+    ROOT / "server" / "config.py",
     ROOT / "client" / "plan.py", ROOT / "client" / "options.py", ROOT / "client" / "keras.py",
     ROOT / "client" / "tf_errors.py", ROOT / "server" / "unbatch.py",
     ROOT / "server" / "figures.py", ROOT / "server" / "history.py",

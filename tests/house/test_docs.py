@@ -7,10 +7,10 @@ from enum import Enum
 from pathlib import Path
 
 import pytest
+from genserver.protocol.exit_codes import ExitCode
 from genserver.protocol.fields import FIELDS
 from genserver.protocol.messages import Kind
 from genserver.protocol.tables import LINK, SENDER, STREAM, Move
-from genserver.server.exit_codes import ExitCode
 from genserver.server.metrics import FAMILIES
 
 ROOT = Path(__file__).parent.parent.parent

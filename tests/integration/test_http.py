@@ -8,10 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -19,12 +16,11 @@ from urllib.parse import quote
 from urllib.request import urlopen
 
 import pytest
-from genserver.client import Client
 from genserver.server import Server, ServerFailed
 from prometheus_client.parser import text_string_to_metric_families
 
 from ..support.ports import free_from
-from ..support.servers import PATIENCE, Serve, eventually, processes_of
+from ..support.servers import PATIENCE, Serve, being_read, eventually, processes_of
 
 PROMETHEUS = shutil.which("prometheus") or ""
 
@@ -73,26 +69,6 @@ def told(url: str) -> dict[tuple[str, str], float]:
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
-
-
-@contextmanager
-def read(endpoint: str) -> Iterator[None]:
-    """Somebody reads meanwhile, for as long as the server is there."""
-    over = threading.Event()
-
-    def run() -> None:
-        with Client(endpoint) as client:
-            for _ in client:
-                if over.is_set():
-                    break
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(PATIENCE)
 
 
 class Prometheus:
@@ -162,7 +138,7 @@ def test_a_real_prometheus_scrapes_a_server(
     url = url_from(capfd)
     prometheus = Prometheus(url.removeprefix("http://"), tmp_path)
     try:
-        with read(server.endpoint):
+        with being_read(server.endpoint):
             for query, least, most in [
                 ("up", 1, 1),
                 ('genserver_state{state="ready"}', 1, 1),
@@ -194,7 +170,7 @@ def test_counters_go_on_over_a_workers_death(
     url = url_from(capfd)
     names = [("genserver_worker_elements_total", "0"), ("genserver_worker_cpu_seconds_total", "0"),
              ("genserver_worker_making_seconds_total", "0")]  # fmt: skip
-    with read(server.endpoint):
+    with being_read(server.endpoint):
         assert eventually(lambda: all(told(url)[name] > 0 for name in names))
         seen = [told(url)]
         for pid in processes_of(server.pid):

@@ -7,15 +7,11 @@ import re
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pexpect
 import pytest
-from genserver.client import Client
 
-from ..support.servers import PATIENCE, SUPPORT, Serve
+from ..support.servers import PATIENCE, SUPPORT, Serve, being_read
 
 COMMAND = [sys.executable, "-m", "genserver.server", "top"]
 #: What a terminal obeys; the rest is what is seen.
@@ -23,31 +19,11 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 COLUMNS = 80
 
 
-@contextmanager
-def trained(endpoint: str) -> Iterator[None]:
-    """Somebody reads meanwhile."""
-    over = threading.Event()
-
-    def read() -> None:
-        with Client(endpoint) as client:
-            for _ in client:
-                if over.is_set():
-                    break
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(PATIENCE)
-
-
 def test_lines_through_a_pipe_come_to_a_verdict(shared: Serve) -> None:
     """One line at a time as soon as it is known; a reader who has seen enough ends it quietly."""
     server = shared("generators:napping", workers=1, arguments={"seconds": 0.02})
     with (
-        trained(server.endpoint),
+        being_read(server.endpoint),
         subprocess.Popen(
             [*COMMAND, server.endpoint], cwd=SUPPORT, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -69,7 +45,7 @@ def test_a_terminal_has_a_table_that_a_key_ends(shared: Serve, key: str) -> None
     """Ctrl-C or q. On its other screen, within its width; the last table stays, the terminal has
     its modes back, and the exit code is 0."""
     server = shared("generators:napping", workers=1, arguments={"seconds": 0.02})
-    with trained(server.endpoint):
+    with being_read(server.endpoint):
         top = pexpect.spawn(
             COMMAND[0], [*COMMAND[1:], server.endpoint], cwd=str(SUPPORT), encoding="utf8",
             dimensions=(24, COLUMNS), timeout=PATIENCE,

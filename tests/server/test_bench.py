@@ -9,10 +9,10 @@ import os
 from typing import Any
 
 import pytest
+from genserver.protocol.exit_codes import ExitCode
 from genserver.server import bench_alone
 from genserver.server.bench import Asked
 from genserver.server.config import ConfigError
-from genserver.server.exit_codes import ExitCode
 
 from ..support.servers import SUPPORT
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import pytest
 from genserver.protocol.telemetry import UNKNOWN
+from genserver.protocol.text import clean, fit, pad, width_of
 from genserver.server.figures import (
     ASCII,
     BLOCKS,
-    clean,
     duration,
-    fit,
     memory,
     number,
-    pad,
     share,
     sparkline,
-    width_of,
 )
 from hypothesis import given
 from hypothesis import strategies as st

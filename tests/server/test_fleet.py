@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
+from genserver.protocol.exit_codes import ExitCode
 from genserver.protocol.spec import parse_spec
 from genserver.server.actions import (
     Abort,
@@ -19,7 +20,6 @@ from genserver.server.actions import (
     Tell,
 )
 from genserver.server.config import ServeConfig
-from genserver.server.exit_codes import ExitCode
 from genserver.server.fleet import Fleet
 from genserver.server.lifecycle import WORKER_STATES, WorkerEvent, WorkerState, next_state
 from genserver.server.lives import Death, Making

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from genserver.protocol.exit_codes import ExitCode
 from genserver.protocol.spec import parse_spec
 from genserver.protocol.watch import difference
 from genserver.server.actions import (
@@ -21,7 +22,6 @@ from genserver.server.actions import (
     Terminate,
 )
 from genserver.server.config import ConfigError, ServeConfig
-from genserver.server.exit_codes import ExitCode
 from genserver.server.lives import Death
 from genserver.server.reloading import KILL_AFTER, TERM_AFTER, Reloading
 from genserver.server.reports import Bound, Failed, Found, Loaded, Report, Search, Stop, UseSpec

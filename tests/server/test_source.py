@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from genserver.protocol.exit_codes import ExitCode
 from genserver.server import Server, Worker
 from genserver.server.config import ConfigError, ServeConfig, parse_arguments
-from genserver.server.exit_codes import ExitCode
 from genserver.server.source import Source, load_source
 
 

@@ -7,11 +7,11 @@ import importlib.util
 import pytest
 from genserver.protocol.endpoint import parse_endpoint
 from genserver.protocol.errors import PeerLost
+from genserver.protocol.exit_codes import ExitCode
 from genserver.protocol.messages import Status
 from genserver.protocol.telemetry import Snapshot
 from genserver.server import top
 from genserver.server.config import ConfigError
-from genserver.server.exit_codes import ExitCode
 from genserver.server.top_page import Scene, plain
 
 READY = Status("ready", "scans:cubes", "static", 5, -2, "", None)

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from genserver.protocol.messages import Status, WorkerStatus
 from genserver.protocol.telemetry import Snapshot, TrainerTotals, WorkerTotals
-from genserver.server.figures import ASCII, Line, width_of
+from genserver.protocol.text import width_of
+from genserver.server.figures import ASCII, Line
 from genserver.server.history import History
 from genserver.server.top_page import Scene, page, plain
 from hypothesis import given

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from genserver.protocol.exit_codes import ExitCode
 from genserver.server.config import ConfigError
-from genserver.server.exit_codes import ExitCode
 from genserver.server.watched import (
     counts,
     described,

@@ -8,17 +8,20 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from genserver.client import Client
 from genserver.server import Server
 
 from .processes import PATIENCE, SUPPORT, alive, eventually, processes_of
 
 __all__ = [
-    "PATIENCE", "SUPPORT", "Serve", "alive", "eventually", "processes_of", "runtime_folder",
-    "serve", "shared",
+    "PATIENCE", "SUPPORT", "Serve", "alive", "being_read", "eventually", "processes_of",
+    "runtime_folder", "serve", "shared",
 ]  # fmt: skip
 
 Serve = Callable[..., Server]
@@ -83,6 +86,26 @@ def shared() -> Iterator[Serve]:
         for server in kept.values():
             server.stop()
         assert list(Path(folder).iterdir()) == []
+
+
+@contextmanager
+def being_read(endpoint: str) -> Iterator[None]:
+    """Somebody reads meanwhile, for as long as the server is there."""
+    over = threading.Event()
+
+    def read() -> None:
+        with Client(endpoint) as client:
+            for _ in client:
+                if over.is_set():
+                    break
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(PATIENCE)
 
 
 def _find_generators(monkeypatch: pytest.MonkeyPatch) -> None:
