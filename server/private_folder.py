@@ -42,11 +42,15 @@ class PrivateFolder:
             raise ConfigError(
                 f"the folder for sockets, {parent} ({RUNTIME_DIR}): {os.strerror(error.errno or 0)}"
             ) from None
-        # Locked before it has the name by which other servers look for abandoned folders.
-        path = os.path.join(self.path, _LOCK)
-        self._lock = os.open(path + ".new", os.O_CREAT | os.O_RDWR, 0o600)
-        try_lock(self._lock)
-        os.rename(path + ".new", path)
+        try:
+            # Locked before it has the name by which other servers look for abandoned folders.
+            path = os.path.join(self.path, _LOCK)
+            self._lock = os.open(path + ".new", os.O_CREAT | os.O_RDWR, 0o600)
+            try_lock(self._lock)
+            os.rename(path + ".new", path)
+        except BaseException:  # Ctrl-C as well: without its lock nobody would ever remove it
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
 
     def remove(self) -> None:
         """Remove the folder with whatever is left in it."""
